@@ -1,0 +1,70 @@
+"""What `explain` says, as JSON values: the same for the API and the command line (DESIGN section 6).
+
+Judging and asking an index may not be added here: decisions enter, made with `trace=True`.
+"""
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Any
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from decider.decision import FileDecision, PageDecision
+
+__all__ = ["explanation", "explanation_unavailable", "is_about"]
+
+
+def explanation(
+    decision: PageDecision, *, specifier: SpecifierSet | None = None, filenames: Collection[str] = ()
+) -> dict[str, Any]:
+    """The verdicts on a project's files, or on those of them that are asked for, in page order.
+
+    `missing`, of the file names asked for, those that the index does not list: no rule speaks of them.
+    """
+    chosen = [file for file in decision.files if is_about(file, specifier=specifier, filenames=filenames)]
+    listed = {file.file.filename for file in decision.files}
+    return {
+        "project": decision.project,
+        "repository": decision.repository,
+        "index": decision.page.index,
+        "files": [_file(file) for file in chosen],
+        "missing": [name for name in filenames if name not in listed],
+    }
+
+
+def explanation_unavailable(project: str, *, repository: str, problem: dict[str, Any]) -> dict[str, Any]:
+    """What stands for a project of a requirements or lock file that no decision could be made about."""
+    return {"project": project, "repository": repository, "index": None, "files": [], "missing": [], "problem": problem}
+
+
+def is_about(file: FileDecision, *, specifier: SpecifierSet | None, filenames: Collection[str]) -> bool:
+    """Whether the file is one of `filenames` (any, where there are none) and of a version in `specifier`.
+
+    A file that names itself is meant whatever its version; one without a version is in no specifier, as
+    installers see it.
+    """
+    if filenames:
+        return file.file.filename in filenames
+    if specifier is None:
+        return True
+    try:
+        return file.version is not None and specifier.contains(Version(file.version), prereleases=True)
+    except InvalidVersion:
+        return False
+
+
+def _file(file: FileDecision) -> dict[str, Any]:
+    return {
+        "filename": file.file.filename,
+        "version": file.version,
+        "verdict": file.verdict.value,
+        "rules": [rule.id for rule in file.rules],
+        "reason": file.reason or None,
+        "until": _rfc3339(file.until),
+        "considered": [{"id": one.id, "applied": one.applied, "why": one.why} for one in file.considered],
+    }
+
+
+def _rfc3339(at: datetime | None) -> str | None:
+    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
