@@ -1,14 +1,53 @@
-"""Where things are: one TOML file and the environment, read once into frozen values.
+"""Where things are and how long they last: read once, from one TOML file and the environment, into frozen values.
 
 Every fault is reported at once, by key. What is allowed belongs to rules, not here.
 """
 
+import os.path
+import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-__all__ = ["IndexSettings", "RepositorySettings", "Settings", "load_settings"]
+from decider.addresses import (
+    Address,
+    is_loopback,
+    parse_address,
+    parse_base_url,
+    parse_file_host,
+    parse_store_url,
+    url_address,
+)
+from decider.certificates import find_ca_file
+from decider.config_table import Table, printable, suggestion
+from decider.environment import CONFIG, overlay_environment
+from decider.errors import Fault, InvalidSettings
+from decider.pip_config import pip_index
+
+__all__ = [
+    "DEFAULT_REPOSITORY",
+    "RESERVED_REPOSITORIES",
+    "IndexSettings",
+    "RepositorySettings",
+    "Settings",
+    "find_config",
+    "load_settings",
+    "settings_from_json",
+    "settings_to_json",
+]
+
+DEFAULT_REPOSITORY = "default"  #: what `/simple/` serves
+RESERVED_REPOSITORIES = frozenset(
+    {
+        "api", "console", "files", "healthz", "indexes", "legacy", "metrics", "pypi", "readyz", "simple", "static",
+        "why",
+    }
+)  # fmt: skip
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z", re.ASCII)
+_NAME_FAULT = "no valid name: lower-case letters, digits and hyphens, at most 64, a hyphen not first"
 
 
 class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,7 +56,9 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     path: str | None = None  #: absolute; a directory of distributions; None for a remote index
     url: str | None = None  #: remote: simple API base, ends in "/", without credentials
-    file_hosts: tuple[str, ...] = ()  #: "host" or "host:port"; (): any https DNS name that the index points to
+    file_hosts: tuple[
+        str, ...
+    ] = ()  #: "host" or "host:port"; (): any https DNS name that the index points to
     page_ttl_s: int = 600
     stale_if_error_s: int = 7 * 86_400
     internal: bool = False  #: a remote index of our own
@@ -44,21 +85,259 @@ class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that decider.toml says."""
 
-    listen_host: str = "127.0.0.1"
+    listen_host: str = "127.0.0.1"  #: IPv6 without brackets
     listen_port: int = 8080
-    internal_host: str = "127.0.0.1"
+    internal_host: str = "127.0.0.1"  #: loopback, IPv6 without brackets
     internal_port: int = 8081
     data_dir: str  #: absolute
     store: str = "sqlite"
     workers: int = 2
     grace_s: int = 300
     max_policy_age_s: int = 3600
-    public_url: str | None = None
+    public_url: str | None = None  #: ends in "/"
+    public_metrics: bool = False  #: /metrics on the public listener too
+    ca_file: str | None = None  #: absolute; certificates that nginx verifies indexes by; None: none was found
     indexes: tuple[IndexSettings, ...]
-    repositories: tuple[RepositorySettings, ...]
+    repositories: tuple[RepositorySettings, ...]  #: `default` is always among them
     config_file: str | None = None  #: absolute; None: no file, defaults and environment
+
+    @property
+    def listen(self) -> Address:
+        """Where nginx serves clients."""
+        return Address(self.listen_host, self.listen_port)
+
+    @property
+    def internal_listen(self) -> Address:
+        """Where nginx serves this machine alone: remote indexes, /metrics."""
+        return Address(self.internal_host, self.internal_port)
+
+
+def settings_to_json(settings: Settings) -> bytes:
+    """Accepted settings as one process hands them to another."""
+    return msgspec.json.encode(settings)
+
+
+def settings_from_json(data: bytes) -> Settings:
+    """The settings that settings_to_json wrote, not validated again."""
+    return msgspec.json.decode(data, type=Settings)
+
+
+def find_config(environ: Mapping[str, str], cwd: Path) -> Path | None:
+    """The file that DECIDER_CONFIG names, else the decider.toml of the working directory, if there is one."""
+    if environ.get(CONFIG):
+        return cwd / environ[CONFIG]
+    file = cwd / "decider.toml"
+    return file if file.exists() else None
 
 
 def load_settings(file: Path | None, *, environ: Mapping[str, str], cwd: Path, cpu_count: int) -> Settings:
     """The settings that the file and the environment give; raise InvalidSettings with every fault, by key."""
-    raise NotImplementedError
+    cwd = cwd.absolute()
+    file = None if file is None else cwd / file
+    values = {} if file is None else _read_file(file)
+    replaces_indexes = "indexes" in values
+    faults = overlay_environment(values, environ)
+    if not replaces_indexes:
+        _add_default_indexes(values)
+    reader = _Reader(Table("", values, faults), faults, environ, base=cwd if file is None else file.parent)
+    settings = reader.read(str(file) if file else None, cpu_count)
+    if faults:
+        raise InvalidSettings(faults)
+    return settings
+
+
+def _read_file(file: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InvalidSettings(
+            [Fault("", f"{file} cannot be read: {(error.strerror or 'failed').lower()}")]
+        ) from None
+    except UnicodeDecodeError:
+        raise InvalidSettings([Fault("", f"{file} is not UTF-8 text")]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidSettings([Fault("", f"{file} is not valid TOML: {_uncapitalized(error)}")]) from None
+
+
+def _uncapitalized(error: Exception) -> str:
+    text = str(error)
+    return text[:1].lower() + text[1:]
+
+
+def _expand_home(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("names a user whose home is not known") from None
+
+
+def _add_default_indexes(values: dict[str, object]) -> None:
+    """`internal`, a directory, and `pypi`, the index that pip uses; before those that the environment adds."""
+    given = values.get("indexes", {})
+    if isinstance(given, dict):
+        internal = dict(given.get("internal", {}))
+        if not {"path", "url"} & internal.keys():
+            internal["path"] = "packages"
+        values["indexes"] = {"internal": internal, "pypi": given.get("pypi", {})} | {
+            name: table for name, table in given.items() if name not in {"internal", "pypi"}
+        }
+
+
+class _Reader:
+    """Reads one configuration; notes faults and goes on."""
+
+    def __init__(self, top: Table, faults: list[Fault], environ: Mapping[str, str], *, base: Path) -> None:
+        self.top = top
+        self.faults = faults
+        self.environ = environ
+        self.base = base  #: the folder that relative paths count from
+        self.index_names: list[str] = []  #: faulty ones too, so that a fault in one is told once
+
+    def read(self, config_file: str | None, cpu_count: int) -> Settings:
+        """The settings, of use only where no fault was noted."""
+        top = self.top
+        listen = top.parsed("listen", parse_address, Address("127.0.0.1", 8080))
+        internal = self._internal_listen(listen)
+        public_url = top.parsed("public_url", parse_base_url, None)
+        settings = Settings(
+            listen_host=listen.host,
+            listen_port=listen.port,
+            internal_host=internal.host,
+            internal_port=internal.port,
+            data_dir=self._path(top, "data_dir") or str(self.base / "var"),
+            store=top.parsed("store", parse_store_url, "sqlite"),
+            workers=top.whole("workers", min(max(cpu_count, 1), 256), low=1, high=256),
+            grace_s=top.duration_s("grace", 300),
+            max_policy_age_s=top.duration_s("max_policy_age", 3600),
+            public_url=public_url,
+            public_metrics=top.truth("public_metrics", default=False),
+            ca_file=self._ca_file(),
+            indexes=(indexes := self._indexes((listen, internal), public_url)),
+            repositories=self._repositories(indexes),
+            config_file=config_file,
+        )
+        top.finish()
+        return settings
+
+    def _internal_listen(self, listen: Address) -> Address:
+        loopback = listen.host if is_loopback(listen.host) else "::1" if ":" in listen.host else "127.0.0.1"
+        default = Address(loopback, listen.port + 1)
+        internal = self.top.parsed("internal_listen", parse_address, default)
+        if internal.port > 65_535:
+            self.top.add_fault("internal_listen", "must be set: there is no port after the one of listen")
+        elif internal.port == listen.port:
+            self.top.add_fault("internal_listen", "must have another port than listen")
+        elif not is_loopback(internal.host):
+            # It serves unfiltered index pages to whoever reaches it.
+            self.top.add_fault("internal_listen", "must be a loopback address, such as 127.0.0.1 or [::1]")
+        return internal
+
+    def _path(self, table: Table, key: str) -> str | None:
+        def parse(text: str) -> str:
+            # nginx's configuration has no way to write a `$` in a path.
+            if not text.isprintable() or set(text) & set('"$\\'):
+                raise ValueError('must not hold ", $, \\ or control characters')
+            return os.path.normpath(self.base / _expand_home(text))
+
+        return table.parsed(key, parse, None)
+
+    def _ca_file(self) -> str | None:
+        if self.top.has("ca_file"):
+            file = self._path(self.top, "ca_file")
+            if file and not Path(file).is_file():
+                self.top.add_fault("ca_file", "is no file")
+            return file
+        try:
+            return find_ca_file(self.environ)
+        except ValueError as error:
+            self.top.add_fault("ca_file", f"is not set, and {error}")
+            return None
+
+    def _indexes(self, own: tuple[Address, Address], public_url: str | None) -> tuple[IndexSettings, ...]:
+        tables = self.top.tables("indexes")
+        self.index_names = list(tables)
+        if not tables and not any(fault.field.startswith("indexes") for fault in self.faults):
+            self.top.add_fault("indexes", "must name at least one index")
+        found = []
+        for name, table in tables.items():
+            if _NAME.match(name):
+                index = self._index(name, table)
+                if index.url and (
+                    url_address(index.url) in own or (public_url and index.url.startswith(public_url))
+                ):
+                    table.add_fault("url", "points at decider itself")
+                found.append(index)
+            else:
+                self.faults.append(Fault(table.path, _NAME_FAULT))
+        return tuple(found)
+
+    def _index(self, name: str, table: Table) -> IndexSettings:
+        defaults = IndexSettings(name=name)
+        path = self._path(table, "path")
+        url = table.parsed("url", parse_base_url, None)
+        if table.has("path") and table.has("url"):
+            table.add_fault("url", "contradicts path: an index is a directory or remote, not both")
+        elif not table.has("path") and not table.has("url"):
+            try:
+                url = pip_index(self.environ)
+            except ValueError as error:
+                table.add_fault("url", str(error))
+        index = IndexSettings(
+            name=name,
+            path=path,
+            url=url,
+            file_hosts=self._file_hosts(table),
+            page_ttl_s=table.duration_s("page_ttl", defaults.page_ttl_s),
+            stale_if_error_s=table.duration_s("stale_if_error", defaults.stale_if_error_s),
+            internal=table.truth("internal", default=table.has("path")) and not table.has("path"),
+        )
+        if table.has("path"):
+            self._refuse_remote_keys(table)
+        table.finish()
+        return index
+
+    def _refuse_remote_keys(self, table: Table) -> None:
+        for key in ("file_hosts", "page_ttl", "stale_if_error"):
+            if table.has(key):
+                table.add_fault(key, "says nothing about a directory: remove it")
+        if not table.truth("internal", default=True):
+            table.add_fault("internal", "cannot be false: a directory is internal")
+
+    def _file_hosts(self, table: Table) -> tuple[str, ...]:
+        found = []
+        for host in table.texts("file_hosts") or ():
+            try:
+                found.append(parse_file_host(host))
+            except ValueError as error:
+                table.add_fault("file_hosts", f"an entry {error}")
+        return tuple(found)
+
+    def _repositories(self, indexes: tuple[IndexSettings, ...]) -> tuple[RepositorySettings, ...]:
+        tables = self.top.tables("repositories")
+        everything = tuple(index.name for index in sorted(indexes, key=lambda index: not index.is_internal))
+        found = []
+        for name, table in tables.items():
+            if name in RESERVED_REPOSITORIES:
+                self.faults.append(Fault(table.path, "reserved: decider's own URLs begin with this name"))
+            elif not _NAME.match(name):
+                self.faults.append(Fault(table.path, _NAME_FAULT))
+            found.append(self._repository(name, table, everything))
+        if DEFAULT_REPOSITORY not in tables:
+            found.insert(0, RepositorySettings(name=DEFAULT_REPOSITORY, indexes=everything))
+        return tuple(found)
+
+    def _repository(self, name: str, table: Table, everything: tuple[str, ...]) -> RepositorySettings:
+        indexes = table.texts("indexes")
+        if name != DEFAULT_REPOSITORY and not table.has("indexes"):
+            table.add_fault("indexes", "must be set")
+        if indexes == ():
+            table.add_fault("indexes", "must name at least one index")
+        for index in indexes or ():
+            if index not in self.index_names:
+                close = suggestion(index, self.index_names)
+                table.add_fault("indexes", f"no index `{printable(index)}` is configured{close}")
+        hide = table.choice("refused_files", ("yanked", "hidden")) == "hidden"
+        table.finish()
+        return RepositorySettings(
+            name=name, indexes=everything if indexes is None else indexes, hide_refused=hide
+        )
