@@ -23,7 +23,7 @@ from urllib.parse import unquote, urlsplit
 
 import trustme
 
-from tests.distributions import Distribution, sha256
+from tests.uploads import Distribution, sha256
 
 __all__ = [
     "Behaviour",
@@ -335,13 +335,13 @@ class FakeIndex:
         metadata: bool = True,
         provenance: bytes | None = None,
         url: str | None = None,
+        fields: Mapping[str, Any] | None = None,
         omit: tuple[str, ...] = (),
-        **fields: Any,
     ) -> Distribution:
         """List a file on the page of `project`.
 
-        Keyword names become keys of the page's entry (`requires_python=…` is `requires-python`); `omit` drops keys
-        that an honest index states. `url` replaces the file's own.
+        `fields` are further or other keys of the page's entry; `omit` drops keys that an honest index states. `url`
+        replaces the file's own.
         """
         stated: dict[str, Any] = {
             "hashes": {"sha256": distribution.sha256},
@@ -353,7 +353,7 @@ class FakeIndex:
             stated["core-metadata"] = {"sha256": sha256(distribution.metadata)}
         if provenance is not None:
             stated["provenance"] = f"{self.origin}/integrity/{project}/{distribution.filename}/provenance"
-        stated.update({name.replace("_", "-"): value for name, value in fields.items()})
+        stated.update(fields or {})
         for name in omit:
             stated.pop(name, None)
         self.project(project).files[distribution.filename] = _File(
@@ -361,11 +361,11 @@ class FakeIndex:
         )
         return distribution
 
-    def project(self, name: str, **extra: Any) -> _Project:
-        """The project, made when missing; `extra` are further top-level keys of its JSON page."""
+    def project(self, name: str, extra: Mapping[str, Any] | None = None) -> _Project:
+        """The project, made when missing; `extra` are further or other top-level keys of its JSON page."""
         with self._guard:
             found = self._projects.setdefault(name, _Project(name))
-        found.extra.update({key.replace("_", "-"): value for key, value in extra.items()})
+        found.extra.update(extra or {})
         return found
 
     def remove(self, project: str, filename: str | None = None) -> None:

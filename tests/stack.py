@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from tests.distributions import Distribution
+from tests.uploads import Distribution
 
 __all__ = [
     "ADMIN_TOKEN",
