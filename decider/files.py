@@ -8,15 +8,16 @@ may not be added here.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import msgspec
 from packaging.version import InvalidVersion, Version
 
-from decider.names import NormalizedName
+from decider.errors import InvalidName
+from decider.names import NormalizedName, parse_project_name
 
 __all__ = [
     "MAX_FILENAME",
@@ -26,18 +27,28 @@ __all__ = [
     "ProjectStatus",
     "file_type",
     "file_version",
+    "is_of_another_project",
     "is_servable_filename",
+    "normalize_version",
 ]
 
 MAX_FILENAME = 255  #: characters
 
-#: Longest first, so that `.tar.gz` is taken off as a whole.
-_SDIST_SUFFIXES = (
-    ".tar.bz2", ".tar.lzma", ".tar.gz", ".tar.lz", ".tar.xz", ".tar.z", ".tar.zst", ".tgz", ".tbz", ".txz", ".tlz",
-    ".tar", ".zip",
-)  # fmt: skip
-# A separator would leave the project's folder; a control character would leave its header or log line.
-_SERVABLE = re.compile(r"[^/\\\x00-\x1f\x7f]{1,255}\Z")
+_ARCHIVE = re.compile(r"\.(?:tar(?:\.[a-z0-9]+)?|tgz|tbz2?|txz|tlz|zip)\Z", re.IGNORECASE | re.ASCII)
+# A separator would leave the project's folder; a control character or line separator would leave its header or log
+# line; `%`, `?` and `#`, which no build tool writes, mean something else when decoded once too often or too rarely.
+# U+FFFD stands where bytes were no text.
+_SERVABLE = re.compile(r"[^/\\%?#\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffd]{1,255}\Z")
+#: Endings of URLs that we ourselves make of a file's.
+_COMPANIONS = (".metadata", ".provenance")
+# What eggs, Windows installers, RPMs and bdist_dumb archives write behind the version.
+_BUILT_FOR = re.compile(
+    r"(?:-py[0-9](?:\.[0-9]+)?(?:-.*)?|[.-](?:win32|win-amd64|win-arm64|linux|macosx)\b.*"
+    r"|-[0-9]+\.(?:noarch|src|x86_64|i[3-6]86|aarch64))\Z",
+    re.IGNORECASE | re.ASCII,
+)
+#: name, version, build tag, and the three tags; a variant label (PEP 825) makes it one more.
+_WHEEL_PARTS = range(5, 8)
 
 
 class FileType(StrEnum):
@@ -70,7 +81,7 @@ class DistributionFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     yanked: str | None = None  #: PEP 592 reason; "" when yanked without one, None when not yanked
     provenance: str | None = None  #: absolute URL (PEP 740); None when there is none
     path: str | None = None  #: local files only: where the bytes are, below the index's root
-    metadata_path: str | None = None  #: local files only: where extracted metadata is, below the metadata folder
+    metadata_path: str | None = None  #: local files only: extracted metadata, below its folder
 
     @property
     def sha256(self) -> str | None:
@@ -78,7 +89,7 @@ class DistributionFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.hashes.get("sha256")
 
 
-class ProjectPage(msgspec.Struct, frozen=True, kw_only=True):
+class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What one index says about one project."""
 
     index: str
@@ -93,24 +104,112 @@ class ProjectPage(msgspec.Struct, frozen=True, kw_only=True):
 
     def find(self, filename: str) -> DistributionFile | None:
         """The listed file of that exact name, or None."""
-        raise NotImplementedError
+        return self._by_name.get(filename)
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, DistributionFile]:
+        # Reversed: of two files of one name the first counts.
+        return {file.filename: file for file in reversed(self.files)}
+
+    def known_versions(self) -> tuple[str, ...]:
+        """Every version that the index states or that a file belongs to, normalized, without duplicates (PEP 700).
+
+        The stated ones come first, in the index's order, those that are no PEP 440 version as they are; then the
+        others, oldest first.
+        """
+        stated = dict.fromkeys(normalize_version(text) or text for text in self.versions)
+        texts = {_version_text(self.project, file.filename) for file in self.files}
+        found = {version for text in texts if text and (version := normalize_version(text))}
+        return (*stated, *sorted(found - stated.keys(), key=Version))
 
 
 def is_servable_filename(name: str) -> bool:
     """Whether `name` can be the last component of one of our URLs, and of nothing else."""
-    return _SERVABLE.match(name) is not None and name not in {".", ".."}
+    return (
+        _SERVABLE.match(name) is not None
+        and name not in {".", ".."}
+        and not name.lower().endswith(_COMPANIONS)
+    )
 
 
 def file_type(filename: str) -> FileType:
     """What kind of file its name says it is; `.zip`, `.tar.*` and `.tgz` are sdists."""
-    raise NotImplementedError
+    if _is_wheel(filename):
+        return FileType.WHEEL
+    return FileType.SDIST if _ARCHIVE.search(filename) else FileType.OTHER
 
 
-@lru_cache(maxsize=65_536)
 def file_version(project: NormalizedName, filename: str) -> Version | None:
     """The release that `filename` belongs to on `project`'s page; None where the name does not tell.
 
     The project is known, so `foo-1.0-2.tar.gz` on the page of `foo` is 1.0.post2 and not a file of `foo-1-0`
     (STANDARDS S54, T63). A name that begins with another project's name has no version here.
     """
-    raise NotImplementedError
+    text = _version_text(project, filename)
+    return None if text is None else _parse_version(text)
+
+
+def normalize_version(text: str) -> str | None:
+    """The PEP 440 spelling of a version, None when it is none."""
+    version = _parse_version(text)
+    return None if version is None else str(version)
+
+
+def is_of_another_project(project: NormalizedName, filename: str) -> bool:
+    """Whether the name plainly says that the file belongs to another project: installers would not take it either.
+
+    A wheel's first component names its project (PEP 427). Other names count only where some part of the name reads
+    as a name and a version, and none as a version of `project`; the rest are ambiguous.
+    """
+    if _is_wheel(filename):
+        return not _spells(filename.partition("-")[0], project)
+    splits = list(_splits(_stem(filename)))
+    if any(_spells(name, project) for name, _ in splits):
+        return False
+    return any(_parse_version(version) is not None for _, version in splits)
+
+
+def _is_wheel(filename: str) -> bool:
+    return filename[-4:].lower() == ".whl"
+
+
+def _stem(filename: str) -> str:
+    """The name without what says how it is packed."""
+    archive = _ARCHIVE.search(filename)
+    return filename[: archive.start()] if archive else filename.rpartition(".")[0]
+
+
+def _splits(stem: str) -> Iterator[tuple[str, str]]:
+    """Every way to read `stem` as a name and what follows, shortest name first."""
+    at = stem.find("-")
+    while at >= 0:
+        yield stem[:at], stem[at + 1 :]
+        at = stem.find("-", at + 1)
+
+
+@lru_cache(maxsize=65_536)
+def _version_text(project: NormalizedName, filename: str) -> str | None:
+    """What stands in the version's place; None where the name is not of `project`."""
+    if _is_wheel(filename):
+        parts = filename[:-4].split("-")
+        return parts[1] if len(parts) in _WHEEL_PARTS and _spells(parts[0], project) else None
+    return next((rest for name, rest in _splits(_stem(filename)) if _spells(name, project)), None)
+
+
+@lru_cache(maxsize=8_192)
+def _spells(text: str, project: NormalizedName) -> bool:
+    try:
+        return parse_project_name(text) == project
+    except InvalidName:
+        return False
+
+
+@lru_cache(maxsize=32_768)
+def _parse_version(text: str) -> Version | None:
+    # Wheels of old write `-` as `_`: 1.0_1 is 1.0-1, a post release.
+    for candidate in (text, text.replace("_", "-"), _BUILT_FOR.sub("", text)):
+        try:
+            return Version(candidate)
+        except InvalidVersion:
+            continue
+    return None
