@@ -54,7 +54,7 @@ def free_port() -> int:
         return port
 
 
-def eventually(probe: Callable[[], T], *, within_s: float, what: str = "") -> T:
+def eventually(probe: Callable[[], T | None], *, within_s: float, what: str = "") -> T:
     """The first true value of `probe`, asked again and again; fail once `within_s` has passed."""
     started = time.monotonic()
     pause = threading.Event()

@@ -10,10 +10,10 @@ from urllib.parse import urljoin
 
 import pytest
 
-from tests.uploads import make_sdist, make_wheel
 from tests.fake_index import FakeIndex, body, redirect, status
 from tests.fake_index import headers as with_headers
 from tests.stack import JSON_TYPE, PIP_ACCEPT, PROMISE_S, Answer, Stack, eventually
+from tests.uploads import make_sdist, make_wheel
 
 pytestmark = pytest.mark.stack
 
@@ -314,7 +314,9 @@ def test_html_only_index(new_stack: Callable[..., Stack]) -> None:
     """An index that knows only HTML is read, and its page claims no more than it can honour (T44, S25, C55)."""
     with FakeIndex(html_only=True) as index:
         wheel = index.add(
-            "demo", make_wheel("demo", "1.0"), hashes={"sha1": "0" * 40}, requires_python=">=3.8,<4"
+            "demo",
+            make_wheel("demo", "1.0"),
+            fields={"hashes": {"sha1": "0" * 40}, "requires-python": ">=3.8,<4"},
         )
         stack = new_stack(index_url=index.url)
         stack.start()
@@ -542,7 +544,6 @@ def test_rule_change_changes_the_tag(stack: Stack, index: FakeIndex, project: st
         return answer if answer.status == 200 else None
 
     after = eventually(changed, within_s=PROMISE_S)
-    assert after is not None
     assert after.headers["ETag"] != before.headers["ETag"]
     assert after.body != before.body
 

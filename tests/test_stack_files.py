@@ -1,0 +1,400 @@
+"""Files, core metadata and provenance through nginx (DESIGN 3, STANDARDS T60-T85)."""
+
+import os
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+
+import pytest
+
+from tests.fake_index import FakeIndex, redirect, status, truncate
+from tests.stack import JSON_TYPE, PROMISE_S, Stack, eventually, system_trust
+from tests.uploads import Distribution, make_sdist, make_wheel, sha256
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture(params=["local", "remote"])
+def published(request: pytest.FixtureRequest, stack: Stack, index: FakeIndex, project: str) -> Distribution:
+    """A wheel of `project`, on the page of the local directory or of the remote index."""
+    wheel = make_wheel(project, "1.0", padding=40_000)
+    if request.param == "remote":
+        return index.add(project, wheel)
+    stack.drop(wheel)
+    eventually(lambda: stack.page(project).status == 200, within_s=PROMISE_S, what="the dropped wheel")
+    return wheel
+
+
+def test_file(stack: Stack, project: str, published: Distribution) -> None:
+    """A file arrives whole and uncoded whatever encodings are accepted, as its page describes it (T70)."""
+    entry = stack.page(project).file(published.filename)
+    for encoding in ("identity", "gzip, deflate, zstd"):
+        answer = stack.file(project, published.filename, Accept_Encoding=encoding)
+        assert (answer.status, answer.body) == (200, published.data)
+        assert "Content-Encoding" not in answer.headers
+        assert answer.headers["Content-Length"] == str(len(published.data))
+        assert answer.headers["Accept-Ranges"] == "bytes"
+        assert "max-age=0" in answer.headers["Cache-Control"]
+        assert not answer.headers["ETag"].startswith("W/")
+    assert (entry["size"], entry["hashes"]["sha256"]) == (len(published.data), published.sha256)
+
+
+def test_head(stack: Stack, project: str, published: Distribution) -> None:
+    """HEAD, cold and warm, has GET's headers and no body (T71)."""
+    cold = stack.get(f"/files/{project}/{published.filename}", method="HEAD")
+    got = stack.file(project, published.filename)
+    warm = stack.get(f"/files/{project}/{published.filename}", method="HEAD")
+    for head in (cold, warm):
+        assert (head.status, head.body) == (200, b"")
+        for name in ("Content-Length", "ETag", "Content-Type", "Accept-Ranges"):
+            assert head.headers[name] == got.headers[name]
+
+
+def test_ranges(stack: Stack, project: str, published: Distribution) -> None:
+    """Ranges give the bytes asked for, bad ones 416 or the whole (T72, T73)."""
+    data, size = published.data, len(published.data)
+    for asked, start, end in (("0-9", 0, 10), ("-1000", size - 1000, size), ("5-", 5, size)):
+        answer = stack.file(project, published.filename, Range=f"bytes={asked}")
+        assert (answer.status, answer.body) == (206, data[start:end])
+        assert answer.headers["Content-Range"] == f"bytes {start}-{end - 1}/{size}"
+    assert stack.file(project, published.filename, Range="bytes=99999999999-").status == 416
+    # nginx answers an unreadable range with 416, which RFC 9110 leaves to the server.
+    assert stack.file(project, published.filename, Range="bytes=abc").status in {200, 416}
+
+
+def test_conditional_requests(stack: Stack, project: str, published: Distribution) -> None:
+    """The ETag revalidates, a wrong If-Range gives the whole file (T74, T75)."""
+    full = stack.file(project, published.filename)
+    same = stack.file(project, published.filename, If_None_Match=full.headers["ETag"])
+    assert (same.status, same.body) == (304, b"")
+    assert same.headers["ETag"] == full.headers["ETag"]
+    assert "max-age=0" in same.headers["Cache-Control"]
+    ranged = stack.file(project, published.filename, Range="bytes=0-9", If_Range=full.headers["ETag"])
+    assert (ranged.status, ranged.body) == (206, published.data[:10])
+    other = stack.file(project, published.filename, Range="bytes=0-9", If_Range='"other"')
+    assert (other.status, other.body) == (200, published.data)
+
+
+def test_core_metadata(stack: Stack, project: str, published: Distribution) -> None:
+    """`.metadata` is the wheel's METADATA, of the digest that the page names (T76, S37)."""
+    entry = stack.page(project).file(published.filename)
+    answer = stack.file(project, f"{published.filename}.metadata")
+    assert (answer.status, answer.body) == (200, published.metadata)
+    assert entry["core-metadata"]["sha256"] == sha256(answer.body)
+    with zipfile.ZipFile(BytesIO(published.data)) as archive:
+        assert archive.read(f"{project.replace('-', '_')}-1.0.dist-info/METADATA") == answer.body
+
+
+def test_no_metadata_where_none_is_offered(stack: Stack, index: FakeIndex, project: str) -> None:
+    """`.metadata` of a file without core metadata is 404."""
+    sdist = index.add(project, make_sdist(project, "1.0"), metadata=False)
+    assert stack.file(project, sdist.filename).status == 200
+    assert stack.file(project, f"{sdist.filename}.metadata").status == 404
+
+
+def test_provenance(stack: Stack, index: FakeIndex, project: str) -> None:
+    """`.provenance` is the index's provenance of the file."""
+    document = b'{"version": 1, "attestation_bundles": []}'
+    wheel = index.add(project, make_wheel(project, "1.0"), provenance=document)
+    answer = stack.file(project, f"{wheel.filename}.provenance")
+    assert (answer.status, answer.body) == (200, document)
+    bare = index.add(project, make_wheel(project, "1.1"))
+    eventually(
+        lambda: (
+            stack.api("POST", "/indexes/public/refresh", {"project": project}).status < 300
+            and stack.file(project, f"{bare.filename}.provenance").status == 404
+        ),
+        within_s=5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "spellings"),
+    [
+        ("1.1+local.1", ("+", "%2B", "%2b")),
+        ("1!2.0", ("!", "%21")),
+    ],
+)
+@pytest.mark.parametrize("place", ["local", "remote"])
+def test_escaped_names_are_one_file(
+    stack: Stack, index: FakeIndex, project: str, *, version: str, spellings: tuple[str, ...], place: str
+) -> None:
+    """A file name escaped or not is the same file, the same decision and one cache entry (T61, T62, C04)."""
+    wheel = make_wheel(project, version)
+    if place == "remote":
+        index.add(project, wheel)
+    else:
+        stack.drop(wheel)
+        eventually(lambda: stack.page(project).status == 200, within_s=PROMISE_S)
+    assert stack.page(project).json()["versions"] == [version]
+    for spelling in spellings:
+        path = wheel.filename.replace(spellings[0], spelling)
+        assert stack.file(project, path).body == wheel.data
+        assert stack.file(project, f"{path}.metadata").body == wheel.metadata
+    assert len([seen for seen in index.requests(f"/files/{project}/") if seen.path.endswith(".whl")]) == (
+        place == "remote"
+    )
+    stack.add_rule(action="block", project=project, filename=wheel.filename)
+    for spelling in spellings:
+        path = wheel.filename.replace(spellings[0], spelling)
+        eventually(lambda path=path: stack.file(project, path).status == 403, within_s=PROMISE_S)  # type: ignore[misc]
+
+
+def test_build_tag(stack: Stack, index: FakeIndex, project: str) -> None:
+    """A build tag is no part of the version (T60)."""
+    wheel = index.add(project, make_wheel(project, "1.0", build="1build"))
+    stack.add_rule(action="block", project=project, versions="==1.0")
+    answer = stack.file(project, wheel.filename)
+    assert answer.status == 403
+
+
+def test_file_names_with_odd_characters(stack: Stack, project: str) -> None:
+    """A local file is served under the URL that its page gives, whatever its name (T69)."""
+    for extra in ("~x", "@y"):
+        distribution = make_sdist(project, "1.0")
+        name = f"{project}-1.0{extra}.tar.gz"
+        path = stack.drop(distribution, project)
+        path.rename(path.with_name(name))
+
+        def listed(name: str = name) -> bool:
+            answer = stack.page(project)
+            return answer.status == 200 and name in answer.filenames
+
+        eventually(listed, within_s=PROMISE_S)
+        url = stack.page(project).file(name)["url"]
+        assert stack.get(url.replace("../..", "")).body == distribution.data
+
+
+def test_unlisted_file_is_404(stack: Stack, index: FakeIndex, project: str) -> None:
+    """A file that its index does not list is 404 with a problem body, and is not fetched (T79, DESIGN 11)."""
+    index.add(project, make_wheel(project, "1.0"))
+    unlisted = make_wheel(project, "6.6.6")
+    answer = stack.file(project, unlisted.filename)
+    assert answer.status == 404
+    assert answer.content_type == "application/problem+json"
+    assert "X-Decider-Verdict" not in answer.headers
+    assert index.requests(unlisted.filename) == []
+
+
+def test_file_under_another_project(stack: Stack, index: FakeIndex, project: str) -> None:
+    """A file is had only under the project whose page lists it (T68)."""
+    wheel = index.add(project, make_wheel(project, "1.0"))
+    index.add(f"{project}-x", make_wheel(f"{project}-x", "1.0"))
+    assert stack.file(project, wheel.filename).status == 200
+    assert stack.file(f"{project}-x", wheel.filename).status == 404
+
+
+def test_withdrawn_file_is_refused_though_cached(stack: Stack, index: FakeIndex, project: str) -> None:
+    """A file that its index no longer lists is refused even though it is cached (DESIGN 2)."""
+    wheel = index.add(project, make_wheel(project, "1.0"))
+    index.add(project, make_wheel(project, "1.1"))
+    assert stack.file(project, wheel.filename).status == 200
+    index.remove(project, wheel.filename)
+    assert stack.api("POST", "/indexes/public/refresh", {"project": project}).status < 300
+    eventually(lambda: stack.file(project, wheel.filename).status == 404, within_s=PROMISE_S)
+    assert wheel.filename not in stack.page(project).filenames
+
+
+def test_file_is_cached(stack: Stack, index: FakeIndex, project: str) -> None:
+    """A file is fetched once, and from then on served while the index is gone."""
+    wheel = index.add(project, make_wheel(project, "1.0"))
+    for _ in range(3):
+        assert stack.file(project, wheel.filename).body == wheel.data
+    assert len(index.requests(f"/files/{project}/{wheel.filename}")) == 1
+    index.switch("/*", status(503))
+    assert stack.file(project, wheel.filename).body == wheel.data
+
+
+def test_many_ask_once(stack: Stack, index: FakeIndex, project: str) -> None:
+    """Many clients that want the same cold file cause one fetch (T82)."""
+    wheel = index.add(project, make_wheel(project, "1.0", padding=400_000))
+    with ThreadPoolExecutor(32) as clients:
+        answers = list(clients.map(lambda _: stack.file(project, wheel.filename), range(64)))
+    assert {(answer.status, sha256(answer.body)) for answer in answers} == {(200, wheel.sha256)}
+    assert len(index.requests(f"/files/{project}/{wheel.filename}")) == 1
+
+
+def test_truncated_file_is_never_cached(stack: Stack, index: FakeIndex, project: str) -> None:
+    """A file cut off by its index is a failure to the client and leaves no trace in the cache (T81)."""
+    wheel = index.add(project, make_wheel(project, "1.0", padding=200_000))
+    path = f"/files/{project}/{wheel.filename}"
+    index.switch(path, truncate(100_000))
+    status_code, rest = stack.raw_get(path.encode())
+    _, _, body = rest.partition(b"\r\n\r\n")
+    assert status_code >= 500 or len(body) < len(wheel.data)
+    index.behave()
+    assert stack.file(project, wheel.filename).body == wheel.data
+    assert stack.file(project, wheel.filename).body == wheel.data
+
+
+@pytest.mark.parametrize("code", [500, 503, 429, 403, 404])
+def test_index_refuses_a_file(stack: Stack, index: FakeIndex, project: str, code: int) -> None:
+    """An index's error for a file is its failure, never cached and never looking like a refusal of ours."""
+    wheel = index.add(project, make_wheel(project, "1.0"))
+    path = f"/files/{project}/{wheel.filename}"
+    index.switch(path, status(code, "Because"))
+    answer = stack.get(path)
+    assert answer.status in {404, 502, 503}
+    assert "X-Decider-Verdict" not in answer.headers
+    assert "Blocked" not in answer.reason
+    index.behave()
+    eventually(lambda: stack.get(path).body == wheel.data, within_s=5)
+
+
+def test_file_redirects_go_to_allowed_hosts_only(new_stack: Callable[..., Stack]) -> None:
+    """A file may redirect to a host that its index allows, three times at most, and to no other (DESIGN 11)."""
+    with FakeIndex() as index, FakeIndex() as allowed, FakeIndex() as forbidden:
+        good, bad, looped = (
+            index.add("demo", make_wheel("demo", version)) for version in ("1.0", "2.0", "3.0")
+        )
+        for host, wheel in ((allowed, good), (forbidden, bad)):
+            host.add("demo", wheel)
+            index.switch(
+                f"/files/demo/{wheel.filename}", redirect(f"{host.origin}/files/demo/{wheel.filename}")
+            )
+        index.switch(f"/files/demo/{looped.filename}", redirect(f"/files/demo/{looped.filename}"))
+        stack = new_stack(index_url=index.url, index=f'file_hosts = ["127.0.0.1:{allowed.port}"]')
+        stack.start()
+        assert stack.file("demo", good.filename).body == good.data
+        assert stack.file("demo", bad.filename).status in {403, 404, 502, 503}
+        assert forbidden.requests() == []
+        assert stack.file("demo", looped.filename).status in {502, 503}
+        assert len(index.requests(looped.filename)) <= 4
+
+
+def test_file_urls_point_to_allowed_hosts_only(stack: Stack, index: FakeIndex, project: str) -> None:
+    """A URL outside the allowed hosts, an IP literal or loopback among them, is never fetched (DESIGN 4, 8)."""
+    with FakeIndex() as other:
+        wheel = other.add(project, make_wheel(project, "1.0"))
+        index.add(project, wheel, url=f"{other.origin}/files/{project}/{wheel.filename}")
+        assert stack.file(project, wheel.filename).status in {403, 404, 502, 503}
+        assert other.requests() == []
+    for number, url in enumerate(
+        (
+            f"http://127.0.0.1:{stack.internal_port}/metrics",
+            f"http://localhost:{stack.port}/healthz",
+            "file:///etc/passwd",
+            "http://[::1]/x",
+            "https://user:secret@index.example/x",
+            f"http://127.0.0.1:{index.port}@evil.example/x",
+            "gopher://index.example/x",
+            "https://index.example/a\r\nX: y",
+        )
+    ):
+        name = f"{project}-{number}"
+        wheel = index.add(name, make_wheel(name, "1.0"), url=url)
+        answer = stack.file(name, wheel.filename)
+        assert answer.status in {403, 404, 502, 503}, url
+        assert b"root:" not in answer.body
+
+
+def test_directory_tricks_in_packages(stack: Stack, project: str) -> None:
+    """A link that leads out of the packages folder serves nothing; hidden and foreign files are not listed."""
+    secret = stack.folder / "secret.txt"
+    secret.write_text("secret")
+    stack.drop(make_wheel(project, "1.0"), project)
+    folder = stack.packages / project
+    (folder / f"{project}-9.9.tar.gz").symlink_to(secret)
+    (folder / ".hidden-1.0.tar.gz").write_bytes(b"x")
+    (folder / "notes.txt").write_bytes(b"x")
+    eventually(lambda: stack.page(project).status == 200, within_s=PROMISE_S)
+    assert stack.page(project).filenames == [make_wheel(project, "1.0").filename]
+    for name in (f"{project}-9.9.tar.gz", ".hidden-1.0.tar.gz", "notes.txt", "..%2fsecret.txt"):
+        answer = stack.file(project, name)
+        assert answer.status in {400, 403, 404}
+        assert answer.body != b"secret"
+
+
+def test_dropped_wheel_is_served_within_two_seconds(stack: Stack, project: str) -> None:
+    """A wheel dropped into the folder is on the page and served within 2 s, and gone 2 s after its removal."""
+    first, second = make_wheel(project, "1.0"), make_wheel(project, "1.1")
+    stack.drop(first)
+    eventually(lambda: stack.file(project, first.filename).body == first.data, within_s=PROMISE_S)
+    # Now pages and decisions are cached.
+    assert stack.page(project).filenames == [first.filename]
+    path = stack.drop(second)
+    eventually(lambda: second.filename in stack.page(project).filenames, within_s=PROMISE_S)
+    assert stack.file(project, second.filename).body == second.data
+    assert stack.page(project).file(second.filename)["hashes"] == {"sha256": second.sha256}
+    path.unlink()
+    eventually(lambda: stack.page(project).filenames == [first.filename], within_s=PROMISE_S)
+    eventually(lambda: stack.file(project, second.filename).status == 404, within_s=PROMISE_S)
+
+
+def test_replaced_wheel_is_described_anew(stack: Stack, project: str) -> None:
+    """A file replaced under its name gets its new digest on the page and its new bytes served."""
+    old, new = make_wheel(project, "1.0"), make_wheel(project, "1.0", padding=5_000)
+    stack.drop(old)
+    eventually(lambda: stack.page(project).status == 200, within_s=PROMISE_S)
+    assert stack.file(project, old.filename).body == old.data
+    stack.drop(new)
+    eventually(
+        lambda: stack.page(project).file(new.filename)["hashes"]["sha256"] == new.sha256, within_s=PROMISE_S
+    )
+    eventually(lambda: stack.file(project, new.filename).body == new.data, within_s=PROMISE_S)
+
+
+def test_upload_time_of_a_local_file(stack: Stack, project: str) -> None:
+    """The upload time of a local file is its modification time (DESIGN 11)."""
+    path = stack.drop(make_wheel(project, "1.0"))
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+
+    def stated() -> bool:
+        answer = stack.page(project)
+        return answer.status == 200 and answer.json()["files"][0]["upload-time"].startswith(
+            "2023-11-14T22:13:20"
+        )
+
+    eventually(stated, within_s=PROMISE_S)
+
+
+def test_flat_and_foldered_directories(stack: Stack, project: str) -> None:
+    """Files of a local index lie flat or one folder a project, under any spelling of the name."""
+    stack.drop(make_wheel(project, "1.0"))
+    stack.drop(make_wheel(project, "1.1"), project.replace("-", "_").title())
+    expected = {make_wheel(project, version).filename for version in ("1.0", "1.1")}
+
+    def found() -> set[str]:
+        answer = stack.page(project)
+        return set(answer.filenames) if answer.status == 200 else set()
+
+    eventually(lambda: found() == expected, within_s=PROMISE_S)
+    for version in ("1.0", "1.1"):
+        wheel = make_wheel(project, version)
+        assert stack.file(project, wheel.filename).body == wheel.data
+
+
+def test_tls_index(new_stack: Callable[..., Stack]) -> None:
+    """Over TLS an index is verified: a trusted authority serves, an unknown one is no index at all."""
+    with FakeIndex(tls=True) as index:
+        assert index.ca_file is not None
+        wheel = index.add("demo", make_wheel("demo", "1.0"))
+        stack = new_stack(index_url=index.url, environment=system_trust(index.ca_file))
+        stack.start()
+        assert stack.page("demo").filenames == [wheel.filename]
+        assert stack.file("demo", wheel.filename).body == wheel.data
+        with FakeIndex(tls=True) as stranger:
+            stranger.add("demo", wheel)
+            suspicious = new_stack(index_url=stranger.url, environment=system_trust(index.ca_file))
+            suspicious.start()
+            assert suspicious.page("demo").status in {502, 503}
+            assert stranger.requests() == []
+
+
+def test_client_headers_reach_no_index(stack: Stack, index: FakeIndex, project: str) -> None:
+    """What a client sends about itself stays here: no cookie, credential or address goes to an index."""
+    wheel = index.add(project, make_wheel(project, "1.0"))
+    private = {
+        "Authorization": "Basic dXNlcjpzZWNyZXQ=",
+        "Cookie": "session=secret",
+        "X-Forwarded-For": "10.1.2.3",
+        "X-Secret": "secret",
+        "Accept": JSON_TYPE,
+    }
+    assert stack.get(f"/simple/{project}/", private).status == 200
+    assert stack.get(f"/files/{project}/{wheel.filename}", private).status == 200
+    seen = index.requests(project)
+    assert len(seen) >= 2
+    for request in seen:
+        assert {"authorization", "cookie", "x-forwarded-for", "x-secret"}.isdisjoint(request.headers)
