@@ -282,6 +282,10 @@ class _Reader:
                 url = pip_index(self.environ)
             except ValueError as error:
                 table.add_fault("url", str(error))
+        is_local = table.has("path")
+        internal = table.truth("internal", default=is_local)
+        if is_local:
+            self._refuse_remote_keys(table, internal=internal)
         index = IndexSettings(
             name=name,
             path=path,
@@ -289,18 +293,16 @@ class _Reader:
             file_hosts=self._file_hosts(table),
             page_ttl_s=table.duration_s("page_ttl", defaults.page_ttl_s),
             stale_if_error_s=table.duration_s("stale_if_error", defaults.stale_if_error_s),
-            internal=table.truth("internal", default=table.has("path")) and not table.has("path"),
+            internal=internal and not is_local,
         )
-        if table.has("path"):
-            self._refuse_remote_keys(table)
         table.finish()
         return index
 
-    def _refuse_remote_keys(self, table: Table) -> None:
+    def _refuse_remote_keys(self, table: Table, *, internal: bool) -> None:
         for key in ("file_hosts", "page_ttl", "stale_if_error"):
             if table.has(key):
                 table.add_fault(key, "says nothing about a directory: remove it")
-        if not table.truth("internal", default=True):
+        if not internal:
             table.add_fault("internal", "cannot be false: a directory is internal")
 
     def _file_hosts(self, table: Table) -> tuple[str, ...]:
