@@ -4,35 +4,67 @@ Joins index, store and decision for `web` and `cli` alike: asks the right indexe
 compiled snapshot current, and hands both to the pure core. HTTP, printing and evaluating may not be added here.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from hashlib import sha256
 
-from decider.decision import FileDecision, PageDecision
+import msgspec
+
+from decider.decision import FileDecision, PageDecision, Verdict, decide_one, decide_page, owner_rule, page_fingerprint
+from decider.errors import Fault, FileNotListed, InvalidRequest, ProjectNotFound
+from decider.files import ProjectPage
 from decider.index import Index
-from decider.names import NormalizedName
+from decider.index.location import COMPANIONS, Companion, Location, locate_local, locate_remote
+from decider.names import Kind, NormalizedName, parse_pattern
 from decider.rules import Snapshot
-from decider.settings import Settings
+from decider.settings import RepositorySettings, Settings
+from decider.snapshots import SnapshotKeeper
 from decider.store import Store
+from decider.writes import PendingWrites
 
-__all__ = ["Repositories"]
+__all__ = ["LocatedDecision", "Repositories"]
+
+
+class LocatedDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """The decision for one requested file, and where its bytes are."""
+
+    decision: FileDecision
+    location: Location | None  #: None: the file is listed, this companion of it is not offered
 
 
 class Repositories:
     """All configured repositories over one store; safe to share between threads."""
 
     def __init__(
-        self, settings: Settings, store: Store, indexes: Mapping[str, Index], *, clock: Callable[[], datetime]
+        self,
+        settings: Settings,
+        store: Store,
+        indexes: Mapping[str, Index],
+        *,
+        clock: Callable[[], datetime],
+        keeper: SnapshotKeeper | None = None,
+        writes: PendingWrites | None = None,
     ) -> None:
-        raise NotImplementedError
+        self._settings = {repository.name: repository for repository in settings.repositories}
+        self._index_settings = {index.name: index for index in settings.indexes}
+        self.indexes = dict(indexes)
+        self._clock = clock
+        self.keeper = keeper or SnapshotKeeper(store, max_policy_age_s=settings.max_policy_age_s)
+        self.writes = writes or PendingWrites(store, clock=clock)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The configured repositories, `default` among them."""
-        raise NotImplementedError
+        return tuple(self._settings)
 
     def snapshot(self) -> Snapshot:
         """The rules in force now; raise StoreUnavailable once the last ones are older than max_policy_age."""
-        raise NotImplementedError
+        return self.keeper.current()
+
+    def hides_refused(self, repository: str) -> bool:
+        """Whether refused files leave this repository's pages."""
+        return self._repository(repository).hide_refused
 
     def decide_page(
         self,
@@ -47,10 +79,156 @@ class Repositories:
 
         Raise ProjectNotFound, UnreadablePage, IndexUnavailable, IndexTimeout or StoreUnavailable.
         """
-        raise NotImplementedError
+        at = at or self._clock()
+        snapshot = snapshot or self.snapshot()
+        pages = self._pages(repository, project, snapshot, at)
+        first_seen = self._first_seen(pages, snapshot, repository)
+        return decide_page(pages, snapshot, repository=repository, at=at, first_seen=first_seen, trace=trace)
+
+    def page_fingerprint(self, repository: str, project: NormalizedName) -> str:
+        """What the project's page, as filtered now, depends on; raise as decide_page."""
+        at = self._clock()
+        snapshot = self.snapshot()
+        pages = self._pages(repository, project, snapshot, at)
+        first_seen = self._first_seen(pages, snapshot, repository)
+        return page_fingerprint(pages, snapshot, repository=repository, at=at, first_seen=first_seen)
 
     def decide_file(
         self, repository: str, project: NormalizedName, filename: str, *, client: str | None = None
-    ) -> FileDecision:
-        """The decision for one file; opens a review when a hold refuses it. Raise as decide_page, or FileNotListed."""
-        raise NotImplementedError
+    ) -> LocatedDecision:
+        """The decision for one requested file, or for its `.metadata` or `.provenance`.
+
+        Opens a review when a hold refuses it, for `client` (an address). Raise as decide_page, or FileNotListed.
+        """
+        at = self._clock()
+        snapshot = self.snapshot()
+        pages = self._pages(repository, project, snapshot, at)
+        first_seen = self._first_seen(pages, snapshot, repository)
+        for listed, companion in _readings(filename):
+            decision = decide_one(pages, listed, snapshot, repository=repository, at=at, first_seen=first_seen)
+            if decision is None:
+                continue
+            if decision.verdict is Verdict.HOLD:
+                self.writes.request_review(decision, project=project, repository=repository, client=client, at=at)
+            source = next(page for page in pages if page.find(listed) is not None)
+            return LocatedDecision(decision=decision, location=self._locate(source, decision, companion))
+        raise FileNotListed(project, filename, pages[0].index)
+
+    def projects(self, repository: str) -> tuple[frozenset[NormalizedName], str]:
+        """The names that the repository's indexes have, under ownership, and a fingerprint of the list.
+
+        Raise IndexUnavailable, IndexTimeout, UnreadablePage or StoreUnavailable: half a list is none.
+        """
+        settings = self._repository(repository)
+        snapshot = self.snapshot()
+        lists = {name: self.indexes[name].fetch_projects() for name in settings.indexes}
+        names = frozenset().union(*lists.values())
+        absent = set()
+        at = self._clock()
+        for project in _owned_among(names, snapshot):
+            own = owner_rule(snapshot.rules_for(project, repository), at=at)
+            if own is not None and project not in lists.get(own.index or "", frozenset()):
+                absent.add(project)
+        digest = sha256(f"{repository}|{snapshot.revision}".encode())
+        for name in settings.indexes:
+            digest.update(f"|{name}|{len(lists[name])}|{hash(lists[name])}".encode())
+        return names - absent, digest.hexdigest()
+
+    def refresh(self, index: str, project: NormalizedName) -> ProjectPage | None:
+        """Ask the index itself for the page, past every cache; raise InvalidRequest for an unknown index."""
+        found = self.indexes.get(index)
+        if found is None:
+            raise InvalidRequest([Fault("index", f"no index `{index}`")])
+        return found.refresh_page(project)
+
+    def claim_local_projects(self) -> None:
+        """Claim the names that internal indexes which can list them cheaply (directories) have."""
+        snapshot = self.snapshot()
+        at = self._clock()
+        for name, index in self.indexes.items():
+            if self._index_settings[name].is_local:
+                unowned = [p for p in index.fetch_projects() if not self._is_owned(snapshot, p, at)]
+                self.writes.claim(name, unowned)
+
+    # -- Which index answers (DESIGN, section 5: ownership first)
+
+    def _pages(
+        self, repository: str, project: NormalizedName, snapshot: Snapshot, at: datetime
+    ) -> tuple[ProjectPage, ...]:
+        """The owner's page, then those that its `extends` merges in."""
+        settings = self._repository(repository)
+        own = owner_rule(snapshot.rules_for(project, repository), at=at)
+        if own is None:
+            return (self._first_page(settings, project),)
+        if own.index not in settings.indexes:
+            raise ProjectNotFound(
+                project, own.index, f"`{project}` belongs to index `{own.index}`, which is not in this repository"
+            )
+        page = self.indexes[own.index].fetch_page(project)
+        if page is None:
+            raise ProjectNotFound(project, own.index)
+        others = (self.indexes[name].fetch_page(project) for name in own.extends or () if name in self.indexes)
+        return (page, *(other for other in others if other is not None))
+
+    def _first_page(self, settings: RepositorySettings, project: NormalizedName) -> ProjectPage:
+        """The page of the first index that has the project; internal ones are asked before all others.
+
+        An index that cannot be asked raises: it is not one that does not have the project.
+        """
+        for name in sorted(settings.indexes, key=lambda name: not self.indexes[name].is_internal):
+            index = self.indexes[name]
+            page = index.fetch_page(project)
+            if page is not None:
+                if index.is_internal:
+                    self.writes.claim(name, [project])
+                return page
+        raise ProjectNotFound(project)
+
+    def _is_owned(self, snapshot: Snapshot, project: NormalizedName, at: datetime) -> bool:
+        return any(
+            owner_rule(snapshot.rules_for(project, repository), at=at) is not None for repository in self._settings
+        )
+
+    def _repository(self, name: str) -> RepositorySettings:
+        found = self._settings.get(name)
+        if found is None:
+            raise InvalidRequest([Fault("repository", f"no repository `{name}`")])
+        return found
+
+    def _first_seen(
+        self, pages: Sequence[ProjectPage], snapshot: Snapshot, repository: str
+    ) -> Mapping[str, datetime]:
+        """When decider first saw those files whose index states no upload time; {} where no rule asks."""
+        rules = snapshot.rules_for(pages[0].project, repository)
+        if any(rule.younger_than or rule.uploaded_after for rule in rules):
+            return self.writes.first_seen(pages)
+        return {}
+
+    def _locate(self, page: ProjectPage, decision: FileDecision, companion: Companion) -> Location | None:
+        settings = self._index_settings[page.index]
+        if settings.is_local:
+            return locate_local(settings.name, decision.file, companion)
+        return locate_remote(settings, decision.file, companion)
+
+
+def _owned_among(names: frozenset[NormalizedName], snapshot: Snapshot) -> set[NormalizedName]:
+    """Those of `names` (up to a million) that some `own` rule, active or not, speaks of."""
+    patterns = [parse_pattern(rule.project) for rule in snapshot.own_rules()]
+    exact = {pattern.stem for pattern in patterns if pattern.kind is Kind.EXACT}
+    owned = {name for name in names if name in exact}
+    wide = [pattern for pattern in patterns if pattern.kind is not Kind.EXACT]
+    stems = tuple({pattern.stem for pattern in wide})
+    return owned | {n for n in names if n.startswith(stems) and any(p.matches(n) for p in wide)}
+
+
+# `.asc` is a companion too (PEP 503): decided like its file, offered for none.
+_COMPANION = re.compile(r"(.+)(\.metadata|\.provenance|\.asc)\Z", re.DOTALL)
+
+
+def _readings(filename: str) -> list[tuple[str, Companion]]:
+    """What a requested name may mean: a listed file of just that name, else a companion of one."""
+    readings: list[tuple[str, Companion]] = [(filename, "")]
+    companion = _COMPANION.fullmatch(filename)
+    if companion is not None:
+        readings += [(companion[1], known) for known in COMPANIONS if known == companion[2]]
+    return readings

@@ -3,27 +3,12 @@
 Rules, SQL and parsing of pages may not be added here.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-
 from flask import Flask, current_app
 
-from decider.repository import Repositories
+from decider.services import Services, build, now, start_background
 from decider.settings import Settings
-from decider.store import Store
 
-__all__ = ["Services", "create_app", "services"]
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What the views work with."""
-
-    settings: Settings
-    store: Store
-    repositories: Repositories
-    clock: Callable[[], datetime]
+__all__ = ["Services", "create_app", "now", "services"]
 
 
 def services() -> Services:
@@ -32,11 +17,19 @@ def services() -> Services:
     return found
 
 
-def now() -> datetime:
-    """The real clock."""
-    return datetime.now(UTC)
-
-
 def create_app(settings: Settings, *, parts: Services | None = None) -> Flask:
-    """The application; `parts` replaces the store, repositories and clock that the settings name."""
-    raise NotImplementedError
+    """The application; `parts` replaces the services that the settings name, and then nothing runs behind it."""
+    from decider.web import api, gate, people, problems  # noqa: PLC0415 (they import `services` from here)
+
+    app = Flask("decider", static_folder=None, template_folder=None)
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = True
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions["decider"] = parts or build(settings)
+    if parts is None:
+        start_background(app.extensions["decider"])
+    problems.register(app)
+    app.register_blueprint(gate.blueprint)
+    app.register_blueprint(people.blueprint)
+    app.register_blueprint(api.blueprint)
+    return app

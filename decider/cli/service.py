@@ -1,0 +1,128 @@
+"""The commands that run the service: up, serve, nginx-config, check."""
+
+import json
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from decider.cli.context import Invocation, common_options, pass_invocation
+from decider.errors import DeciderError
+from decider.logs import configure
+from decider.nginx_config import render_nginx_config
+from decider.settings import Settings, settings_to_json
+from decider.store import Role, open_store
+from decider.supervise import Supervisor, prepare_data_dir
+from decider.tokens import hash_secret, new_secret
+from decider.worker_user import worker_user
+
+__all__ = ["commands"]
+
+
+@click.command()
+@common_options
+@pass_invocation
+def up(invocation: Invocation) -> None:
+    """Serve: nginx and the decider, in the foreground, until SIGTERM or Ctrl-C.
+
+    A process that dies is started again. SIGHUP reads the configuration again.
+
+    \b
+    Example:
+      decider up --config decider.toml
+    """
+    configure()
+    settings = invocation.settings
+    prepare_data_dir(settings, worker_user())
+    secret = _first_token(invocation)
+    base_url = f"http://{_address(settings)}"
+
+    def announce() -> None:
+        if invocation.as_json:
+            click.echo(json.dumps({"base_url": base_url, "simple_url": f"{base_url}/simple/", "admin_token": secret}))
+            return
+        click.echo(f"decider serves at {base_url}")
+        if secret is not None:
+            click.echo(f"admin token (shown once): {secret}")
+        click.echo(f"try: pip install --index-url {base_url}/simple/ requests")
+
+    def reread() -> Settings:
+        return Invocation(config=invocation.config, as_json=invocation.as_json).settings
+
+    Supervisor(settings, reload_settings=reread).run(on_ready=announce)
+
+
+@click.command()
+@common_options
+@pass_invocation
+def serve(invocation: Invocation) -> NoReturn:
+    """Run the decider alone (gunicorn), for an nginx that you run with `decider nginx-config`."""
+    settings = invocation.settings
+    data_dir = prepare_data_dir(settings, worker_user())
+    secret = _first_token(invocation)
+    if secret is not None:
+        click.echo(f"admin token (shown once): {secret}")
+    sys.stdout.flush()
+    accepted = data_dir / "run" / "accepted.json"
+    accepted.touch(mode=0o600)
+    accepted.write_bytes(settings_to_json(settings))
+    os.chdir(data_dir)
+    os.execv(sys.executable, [sys.executable, "-m", "decider.wsgi", "run/accepted.json"])  # noqa: S606
+
+
+@click.command("nginx-config")
+@common_options
+@pass_invocation
+def nginx_config(invocation: Invocation) -> None:
+    """Print the nginx configuration, with absolute paths, for an nginx that you run yourself."""
+    settings = invocation.settings
+    text = render_nginx_config(settings, prefix=f"{settings.data_dir}/", user=worker_user())
+    click.echo(json.dumps({"nginx_config": text}) if invocation.as_json else text, nl=invocation.as_json)
+
+
+@click.command()
+@common_options
+@pass_invocation
+def check(invocation: Invocation) -> None:
+    """Look for what would keep decider from working: configuration, nginx, store, indexes.
+
+    Exits 1 where something would; warnings alone exit 0.
+    """
+    from decider.cli.checkup import checkup  # noqa: PLC0415 (needs all of decider; the others start faster)
+
+    findings = checkup(invocation.settings)
+    if invocation.as_json:
+        click.echo(json.dumps({"findings": [finding.as_dict() for finding in findings]}, indent=2))
+    else:
+        for finding in findings:
+            click.echo(f"{finding.level:<8}{finding.part}: {finding.detail}")
+    if any(finding.level == "error" for finding in findings):
+        sys.exit(1)
+
+
+def _first_token(invocation: Invocation) -> str | None:
+    """Make an admin token where nobody could log in otherwise; the secret, or None."""
+    if os.environ.get("DECIDER_ADMIN_TOKEN"):
+        return None
+    settings = invocation.settings
+    try:
+        store = open_store(settings.store, path=settings.data_dir)
+    except DeciderError as error:
+        raise click.ClickException(f"store: {error}") from error
+    try:
+        if store.list_tokens():
+            return None
+        secret = new_secret()
+        store.add_token("admin", Role.ADMIN, hash_secret(secret), actor="decider", at=invocation.now())
+        return secret
+    finally:
+        store.close()
+
+
+def _address(settings: Settings) -> str:
+    host = settings.listen_host
+    return f"[{host}]:{settings.listen_port}" if ":" in host else f"{host}:{settings.listen_port}"
+
+
+commands: list[click.Command] = [up, serve, nginx_config, check]

@@ -1,0 +1,45 @@
+"""Log lines: an event word, then fields; to standard error, which `up` and systemd collect."""
+
+import logging
+import sys
+
+from gunicorn.glogging import Logger
+
+__all__ = ["EventFormatter", "GunicornLogger", "configure"]
+
+_ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class EventFormatter(logging.Formatter):
+    """`2026-11-22T10:00:00Z WARNING index.file_skipped path=x why=y`: one event a line, whatever the fields hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line; control characters in fields are escaped, so that no field can forge a line."""
+        at = self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z")
+        fields = {name: value for name, value in vars(record).items() if name not in _ORDINARY}
+        words = [at, record.levelname, record.getMessage(), *(f"{name}={value!r}" for name, value in fields.items())]
+        line = " ".join(words)
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+def configure(level: int = logging.INFO) -> None:
+    """Send decider's events to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(EventFormatter())
+    logger = logging.getLogger("decider")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level)
+    logger.propagate = False
+
+
+class GunicornLogger(Logger):  # type: ignore[misc]
+    """gunicorn's own words in the same form."""
+
+    def setup(self, cfg: object) -> None:
+        """Configure both loggers of this process."""
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(EventFormatter())
+        configure()

@@ -1,0 +1,184 @@
+"""Renders the nginx configuration from the files in `nginx/` and the settings.
+
+What nginx does stands in those files; here is only what they cannot know: addresses, paths, resolvers.
+"""
+
+import ipaddress
+import re
+import resource
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files as package_files
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from decider import __version__
+from decider.errors import Fault, InvalidSettings
+from decider.index.hosts import host_and_port
+from decider.index.location import upstream_group
+from decider.services import stage_folder
+from decider.settings import IndexSettings, Settings
+from decider.worker_user import WorkerUser
+
+__all__ = ["render_nginx_config", "template_folder"]
+
+NEGATIVE_TTL_S = 60  #: how long an index's "no such project" is kept
+DECISIONS_EXTRA_S = 60
+MAX_OPEN_FILES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class _RemoteIndex:
+    """What indexes.conf and upstreams.conf say of one remote index."""
+
+    name: str
+    group: str
+    scheme: str
+    address: str
+    base_path: str
+    host_header: str
+    tls_name: str
+    page_ttl_s: int
+    negative_ttl_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class _LocalIndex:
+    """Where nginx finds a local index's files."""
+
+    name: str
+    folder: str
+
+
+def template_folder() -> Path:
+    """The nginx files: inside the installed package, or beside it in a checkout."""
+    installed = Path(str(package_files("decider"))) / "_nginx"
+    return installed if installed.is_dir() else Path(__file__).resolve().parent.parent / "nginx"
+
+
+def render_nginx_config(settings: Settings, *, prefix: str, user: WorkerUser | None) -> str:
+    """The whole configuration as one text.
+
+    `prefix` stands before every path below data_dir: "" when nginx is started in that folder, so that its workers
+    need no access to the folders above it; else data_dir and a slash. `user` is whom the workers run as; None keeps
+    the master's own.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(template_folder()),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 (no HTML: every value is checked below)
+    )
+    open_files = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], MAX_OPEN_FILES)
+    resolvers, has_ipv6 = _resolvers(Path("/etc/resolv.conf")), _has_ipv6()
+    remote = [_remote(index) for index in settings.indexes if index.url is not None]
+    local = [_local(settings, index, prefix, user) for index in settings.indexes if index.path is not None]
+    values = {
+        "version": __version__,
+        "prefix": prefix,
+        # A root that does not begin with a slash is taken from nginx's own prefix.
+        "serve_prefix": prefix,
+        "worker_user": user.name if user else "",
+        "worker_group": user.group if user else "",
+        "worker_processes": "auto",
+        "open_files": open_files,
+        "worker_connections": max(open_files // 4, 512),
+        "listen": _address(settings.listen_host, settings.listen_port),
+        "internal_listen": _address(settings.internal_host, settings.internal_port),
+        "decider_address": f"unix:{prefix}run/decider.sock",
+        "decisions_inactive_s": settings.grace_s + DECISIONS_EXTRA_S,
+        "indexes_inactive_s": max([index.stale_if_error_s + index.page_ttl_s for index in settings.indexes], default=0)
+        + DECISIONS_EXTRA_S,
+        "files_max_size": "50g",
+        "repositories": "|".join(repository.name for repository in settings.repositories),
+        "resolvers": " ".join(resolvers),
+        "has_ipv6": has_ipv6,
+        "ca_file": settings.ca_file,
+        "remote_indexes": remote,
+        "local_indexes": local,
+    }
+    _refuse_unsafe(
+        paths={"data_dir": prefix, "ca_file": settings.ca_file or ""}
+        | {f"indexes.{index.name}.path": index.folder for index in local},
+        words={"listen": settings.listen_host, "internal_listen": settings.internal_host}
+        | {f"indexes.{index.name}.url": f"{index.address}{index.base_path}{index.host_header}" for index in remote},
+    )
+    return environment.get_template("nginx.conf").render(values)
+
+
+def _remote(index: IndexSettings) -> _RemoteIndex:
+    url = urlsplit(index.url or "")
+    place = host_and_port(url)
+    if place is None:  # pragma: no cover (settings refuse such a URL)
+        raise ValueError(f"index `{index.name}` has no host")
+    return _RemoteIndex(
+        name=index.name,
+        group=upstream_group(index.name),
+        scheme=url.scheme,
+        address=_address(*place),
+        base_path=url.path,
+        host_header=url.netloc,
+        tls_name=place[0],
+        page_ttl_s=index.page_ttl_s,
+        negative_ttl_s=min(NEGATIVE_TTL_S, index.page_ttl_s),
+    )
+
+
+def _local(settings: Settings, index: IndexSettings, prefix: str, user: WorkerUser | None) -> _LocalIndex:
+    staged = stage_folder(settings, index, user)
+    folder = f"{prefix}staged/{index.name}" if staged is not None else str(index.path)
+    return _LocalIndex(index.name, folder)
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _resolvers(file: Path) -> list[str]:
+    """The system's name servers, in nginx's spelling; link-local ones with a zone are left out (nginx has no zones)."""
+    found: list[str] = []
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        words = line.split()
+        if len(words) > 1 and words[0] == "nameserver":
+            try:
+                address = ipaddress.ip_address(words[1])
+            except ValueError:
+                continue
+            found.append(f"[{address}]" if address.version == 6 else str(address))  # noqa: PLR2004
+    return found
+
+
+def _has_ipv6() -> bool:
+    """Whether this machine has a route to public IPv6 addresses; no packet is sent."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.connect(("2001:db8::1", 53))  # RFC 3849: documentation addresses
+    except OSError:
+        return False
+    return True
+
+
+# What means something to nginx: between words, and inside the quotes that the templates put around paths.
+_UNSAFE_WORD = re.compile(r"[\s\"';{}$\\\x00-\x1f\x7f]")
+_UNSAFE_PATH = re.compile(r"[\"$\\\x00-\x1f\x7f]")
+
+
+def _refuse_unsafe(*, paths: Mapping[str, str], words: Mapping[str, str]) -> None:
+    """Raise InvalidSettings where a setting would become nginx syntax."""
+    faults = [
+        Fault(key, f"`{text}` holds a character that nginx's configuration cannot hold")
+        for texts, unsafe in ((paths, _UNSAFE_PATH), (words, _UNSAFE_WORD))
+        for key, text in texts.items()
+        if unsafe.search(text)
+    ]
+    if faults:
+        raise InvalidSettings(faults)

@@ -1,0 +1,84 @@
+"""Wires settings, store, indexes and repositories together; the one place that does."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from decider.index import Index
+from decider.index.local import LocalIndex
+from decider.index.remote import RemoteIndex
+from decider.repository import Repositories
+from decider.settings import IndexSettings, Settings
+from decider.snapshots import SnapshotKeeper
+from decider.store import Store, open_store
+from decider.worker_user import WorkerUser, worker_user
+from decider.writes import PendingWrites
+
+__all__ = ["Services", "build", "now", "stage_folder", "start_background"]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What views and commands work with."""
+
+    settings: Settings
+    store: Store
+    repositories: Repositories
+    clock: Callable[[], datetime]
+
+
+def now() -> datetime:
+    """The real clock."""
+    return datetime.now(UTC)
+
+
+def stage_folder(settings: Settings, index: IndexSettings, user: WorkerUser | None) -> Path | None:
+    """Where nginx finds a local index's files when its user cannot read them in place; None: in place."""
+    if index.path is None or user is None or user.can_read(Path(index.path)):
+        return None
+    return Path(settings.data_dir) / "staged" / index.name
+
+
+def build(settings: Settings, *, clock: Callable[[], datetime] = now) -> Services:
+    """Everything that the settings name, connected to nothing yet but the store; raise StoreUnavailable."""
+    data_dir = Path(settings.data_dir)
+    store = open_store(settings.store, path=str(data_dir))
+    user = worker_user()
+    indexes: Mapping[str, Index] = {
+        index.name: _index(settings, index, user, clock=clock) for index in settings.indexes
+    }
+    keeper = SnapshotKeeper(store, max_policy_age_s=settings.max_policy_age_s)
+    writes = PendingWrites(store, clock=clock, lock_file=data_dir / "run" / "claims.lock")
+    repositories = Repositories(settings, store, indexes, clock=clock, keeper=keeper, writes=writes)
+    return Services(settings=settings, store=store, repositories=repositories, clock=clock)
+
+
+def start_background(parts: Services) -> threading.Event:
+    """Start the thread that scans local indexes, claims names and drains writes; set the event to stop it."""
+    stopping = threading.Event()
+    threading.Thread(
+        target=parts.repositories.writes.run,
+        args=(stopping,),
+        kwargs={"periodic": parts.repositories.claim_local_projects},
+        name="decider-writes",
+        daemon=True,
+    ).start()
+    return stopping
+
+
+def _index(
+    settings: Settings, index: IndexSettings, user: WorkerUser | None, *, clock: Callable[[], datetime]
+) -> Index:
+    if index.path is not None:
+        return LocalIndex(
+            index.name,
+            Path(index.path),
+            cache_dir=Path(settings.data_dir) / "metadata",
+            stage_dir=stage_folder(settings, index, user),
+            clock=clock,
+        )
+    return RemoteIndex(
+        index, internal_host=settings.internal_host, internal_port=settings.internal_port, clock=clock
+    )

@@ -1,0 +1,348 @@
+"""`decider up`: nginx and gunicorn in the foreground, as one supervised whole.
+
+A child that dies is started again; SIGTERM and SIGINT stop both and leave nothing behind; SIGHUP reads the
+configuration again and reloads both without dropping a request. What a request means may not be added here.
+"""
+
+import ctypes
+import fcntl
+import http.client
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from decider.errors import DeciderError, InvalidSettings
+from decider.index.hosts import host_and_port
+from decider.nginx_config import render_nginx_config
+from decider.settings import Settings, settings_to_json
+from decider.worker_user import WorkerUser, worker_user
+from decider.wsgi import SOCKET
+
+__all__ = ["CannotStart", "Supervisor", "nginx_fault", "prepare_data_dir"]
+
+log = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_START_WITHIN_S = 30.0
+_STOP_WITHIN_S = 12.0
+_RESOLVE_EVERY_S = 30.0
+_STABLE_S = 5.0  #: a child that lived this long is started again at once
+_MAX_PAUSE_S = 10.0
+_ACCEPTED = "run/accepted.json"
+_CONFIG = "run/nginx.conf"
+
+
+class CannotStart(DeciderError):
+    """What keeps `up` from starting, in one line."""
+
+
+def prepare_data_dir(settings: Settings, user: WorkerUser | None) -> Path:
+    """Make data_dir and its folders, for this process and for nginx's `user`; raise CannotStart."""
+    data_dir = Path(settings.data_dir)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        if user is not None and not data_dir.stat().st_mode & 0o001:
+            # nginx's workers start inside it and go down from there; what is private has modes of its own.
+            data_dir.chmod(data_dir.stat().st_mode | 0o011)
+        for name in ("run", "cache", "temp", "logs", "metadata", "staged"):
+            folder = data_dir / name
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o755 if name in {"metadata", "staged"} else 0o750)
+            if user is not None and name not in {"metadata", "staged"}:
+                os.chown(folder, user.uid if name in {"cache", "temp"} else 0, user.gid)
+    except OSError as error:
+        raise CannotStart(f"data_dir {data_dir}: {error.strerror}") from error
+    return data_dir
+
+
+def find_nginx() -> str:
+    """The path of nginx; raise CannotStart with what to do where there is none."""
+    found = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]))
+    if found is None:
+        raise CannotStart("nginx is not installed: apt-get install nginx")
+    return found
+
+
+def nginx_fault(data_dir: Path, config: str) -> str | None:
+    """What `nginx -t` finds wrong with a configuration (its path below data_dir); None when nothing."""
+    done = subprocess.run(
+        [find_nginx(), "-t", "-q", "-p", "./", "-e", "stderr", "-c", config],
+        cwd=data_dir,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return None if done.returncode == 0 else done.stderr.strip()
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """Replace a file at once, so that who reads it sees the old or the new one."""
+    fresh = path.with_name(path.name + ".new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as handle:
+        handle.write(content)
+    fresh.replace(path)
+
+
+@dataclass
+class _Child:
+    """One supervised process."""
+
+    name: str
+    command: Sequence[str]
+    stop_signal: signal.Signals
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    pause_s: float = 0.0
+    start_at: float = field(default=0.0)  #: monotonic: not before
+
+    def start(self, cwd: Path) -> None:
+        self.process = subprocess.Popen(
+            self.command, cwd=cwd, stdin=subprocess.DEVNULL, preexec_fn=_in_child, start_new_session=True
+        )
+        self.started_at = time.monotonic()
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.process is not None and self.is_running:
+            self.process.send_signal(number)
+
+
+def _in_child() -> None:
+    """Between fork and exec: end with the supervisor, however it ends, and take signals again (prctl(2))."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
+class Supervisor:
+    """nginx and gunicorn over one data_dir."""
+
+    def __init__(self, settings: Settings, *, reload_settings: Callable[[], Settings]) -> None:
+        self._settings = settings
+        self._reload_settings = reload_settings
+        self._user = worker_user()
+        self._data_dir = Path(settings.data_dir)
+        self._lock: object = None
+        self._addresses: dict[str, frozenset[str]] = {}
+        self._children: list[_Child] = []
+
+    def run(self, *, on_ready: Callable[[], None]) -> None:
+        """Start, call `on_ready` once both serve, and stay until told to stop; raise CannotStart."""
+        prepare_data_dir(self._settings, self._user)
+        self._lock = self._take_lock()
+        for host, port in self._listened():
+            _refuse_taken(host, port)
+        self._accept(self._settings)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        self._children = [
+            _Child("decider", [sys.executable, "-m", "decider.wsgi", _ACCEPTED], signal.SIGTERM),
+            _Child(
+                "nginx",
+                [find_nginx(), "-p", "./", "-e", "stderr", "-c", _CONFIG, "-g", "daemon off;"],
+                signal.SIGQUIT,
+            ),
+        ]
+        try:
+            for child in self._children:
+                child.start(self._data_dir)
+            if self._wait_until_ready():
+                on_ready()
+                self._watch()
+        finally:
+            self._stop()
+
+    # -- Starting
+
+    def _take_lock(self) -> object:
+        """Keep a second `up` away from this data_dir."""
+        handle = (self._data_dir / "run" / "up.lock").open("a")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+            raise CannotStart(f"another `decider up` runs on data_dir {self._data_dir}") from None
+        return handle
+
+    def _listened(self) -> list[tuple[str, int]]:
+        settings = self._settings
+        return [
+            (settings.listen_host, settings.listen_port),
+            (settings.internal_host, settings.internal_port),
+        ]
+
+    def _accept(self, settings: Settings) -> None:
+        """Write what the children read, once nginx has found it good; raise CannotStart or InvalidSettings."""
+        text = render_nginx_config(settings, prefix="", user=self._user)
+        trial = f"{_CONFIG}.trial"
+        _write(self._data_dir / trial, text.encode(), 0o600)
+        fault = nginx_fault(self._data_dir, trial)
+        if fault is not None:
+            raise CannotStart(f"nginx refuses its configuration: {fault}")
+        (self._data_dir / trial).replace(self._data_dir / _CONFIG)
+        _write(self._data_dir / _ACCEPTED, settings_to_json(settings), 0o600)
+        self._settings = settings
+        self._addresses = _resolve(settings)
+
+    def _wait_until_ready(self) -> bool:
+        """Whether both answer; False when told to stop meanwhile. Raise CannotStart when one cannot start."""
+        give_up_at = time.monotonic() + _START_WITHIN_S
+        while time.monotonic() < give_up_at:
+            got = signal.sigtimedwait(_SIGNALS, 0.05)
+            if got is not None and got.si_signo in {signal.SIGTERM, signal.SIGINT}:
+                return False
+            for child in self._children:
+                if not child.is_running:
+                    raise CannotStart(f"{child.name} ended while starting: see the lines above and {self._data_dir}/logs")
+            if self._decider_answers() and self._nginx_answers():
+                return True
+        raise CannotStart(f"no answer within {_START_WITHIN_S:.0f} s")
+
+    def _decider_answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
+            client.settimeout(2)
+            _connect_unix(client, self._data_dir, SOCKET)
+            client.sendall(b"GET /-/alive HTTP/1.1\r\nHost: decider\r\nConnection: close\r\n\r\n")
+            return client.recv(64).startswith(b"HTTP/1.1 200 ")
+        return False
+
+    def _nginx_answers(self) -> bool:
+        with suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection(self._settings.internal_host, self._settings.internal_port, timeout=2)
+            connection.request("GET", "/-/ping")
+            status = connection.getresponse().status
+            connection.close()
+            return status == http.HTTPStatus.OK
+        return False
+
+    # -- Running
+
+    def _watch(self) -> None:
+        resolve_at = time.monotonic() + _RESOLVE_EVERY_S
+        while True:
+            got = signal.sigtimedwait(_SIGNALS, 0.5 if self._any_waiting() else 5.0)
+            number = got.si_signo if got is not None else 0
+            if number in {signal.SIGTERM, signal.SIGINT}:
+                return
+            if number == signal.SIGHUP:
+                self._reload()
+            self._revive()
+            if time.monotonic() >= resolve_at:
+                resolve_at = time.monotonic() + _RESOLVE_EVERY_S
+                self._follow_addresses()
+
+    def _any_waiting(self) -> bool:
+        return any(not child.is_running for child in self._children)
+
+    def _revive(self) -> None:
+        """Start again what has died: at once, but a child that dies again and again more and more slowly."""
+        now = time.monotonic()
+        for child in self._children:
+            if child.is_running:
+                continue
+            if child.process is not None:
+                lived_s = now - child.started_at
+                child.pause_s = 0.0 if lived_s > _STABLE_S else min(child.pause_s * 2 + 0.25, _MAX_PAUSE_S)
+                child.start_at = now + child.pause_s
+                log.error(
+                    "child.died",
+                    extra={"child": child.name, "status": child.process.returncode, "restart_in_s": child.pause_s},
+                )
+                child.process = None
+            if now >= child.start_at:
+                child.start(self._data_dir)
+
+    def _reload(self) -> None:
+        """Take a changed configuration over; keep the old one where the new one is faulty."""
+        try:
+            settings = self._reload_settings()
+            if settings.data_dir != self._settings.data_dir:
+                raise CannotStart("data_dir: a change of it needs a restart")
+            prepare_data_dir(settings, self._user)
+            self._accept(settings)
+        except InvalidSettings as error:
+            for fault in error.faults:
+                log.error("reload.refused", extra={"key": fault.field, "fault": fault.detail})
+            return
+        except DeciderError as error:
+            log.error("reload.refused", extra={"fault": str(error)})
+            return
+        for child in self._children:
+            child.signal(signal.SIGHUP)
+        log.info("reload.done")
+
+    def _follow_addresses(self) -> None:
+        """Let nginx read its upstreams again when an index has moved: it resolves them only when it starts."""
+        addresses = _resolve(self._settings)
+        moved = {name for name, found in addresses.items() if found and found != self._addresses.get(name)}
+        if moved:
+            log.info("index.moved", extra={"hosts": sorted(moved)})
+            self._addresses |= {name: addresses[name] for name in moved}
+            for child in self._children:
+                if child.name == "nginx":
+                    child.signal(signal.SIGHUP)
+
+    # -- Stopping
+
+    def _stop(self) -> None:
+        """nginx first, so that no request finds the decider gone; gently, then less so."""
+        for child in reversed(self._children):
+            child.signal(child.stop_signal)
+            deadline = time.monotonic() + _STOP_WITHIN_S / 2
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with suppress(subprocess.TimeoutExpired):
+                    if child.process is not None:
+                        child.process.wait(max(deadline - time.monotonic(), 0.1))
+                    break
+                child.signal(number)
+                deadline = time.monotonic() + _STOP_WITHIN_S / 4
+            if child.process is not None:
+                child.process.wait()
+        for left in (SOCKET, "run/nginx.pid"):
+            (self._data_dir / left).unlink(missing_ok=True)
+
+
+def _connect_unix(client: socket.socket, folder: Path, name: str) -> None:
+    """Connect to a socket in a folder whose own path may be too long for an address (unix(7): 108 bytes)."""
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        client.connect(f"/proc/self/fd/{descriptor}/{name}")
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    """Raise CannotStart when nobody can listen there now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CannotStart(f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _resolve(settings: Settings) -> dict[str, frozenset[str]]:
+    """Host of each remote index → its addresses now; an empty set where they cannot be had."""
+    found: dict[str, frozenset[str]] = {}
+    for index in settings.indexes:
+        place = host_and_port(urlsplit(index.url or ""))
+        if place is not None:
+            try:
+                infos = socket.getaddrinfo(*place, type=socket.SOCK_STREAM)
+            except OSError:
+                infos = []
+            found[place[0]] = frozenset(str(info[4][0]) for info in infos)
+    return found

@@ -1,0 +1,102 @@
+"""Pages for people: why a project or a file is refused, by which rule, until when, and how to ask.
+
+HTML for browsers, JSON for scripts. Explains decisions; makes none, serves no package bytes. Needs no token: it says
+what a refusal says, and nothing that rules do not say to clients.
+"""
+
+from typing import Any
+
+import msgspec
+from flask import Blueprint, Response, render_template, request
+
+from decider.decision import FileDecision, PageDecision
+from decider.errors import DeciderError, FileNotListed, InvalidName
+from decider.names import parse_project_name
+from decider.web import services
+from decider.web.problems import problem_members
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("people", __name__, url_prefix="/-", template_folder="templates")
+
+
+@blueprint.get("/why")
+def why() -> Response:
+    """What is refused of a project, or of one file of it."""
+    raw = request.headers.get("X-Decider-Raw-Project", "")
+    filename = request.headers.get("X-Decider-File", "").encode("latin-1").decode("utf-8", "replace") or None
+    repository = request.headers.get("X-Decider-Repository", "default")
+    try:
+        answer = _explain(repository, raw, filename)
+        status = 200
+    except DeciderError as error:
+        answer = problem_members(error)
+        status = int(answer["status"])
+    wants_html = request.accept_mimetypes.best_match(["application/json", "text/html"], "application/json")
+    if wants_html == "text/html":
+        body: str | bytes = render_template("why.html", answer=answer, raw=raw, filename=filename)
+        response = Response(body, status=status, content_type="text/html; charset=utf-8")
+        # Nothing but its own inline style: a reason that got past escaping could still load or run nothing.
+        response.headers["Content-Security-Policy"] = (
+            "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+        )
+    else:
+        content_type = "application/json" if status == 200 else "application/problem+json"  # noqa: PLR2004
+        response = Response(msgspec.json.encode(answer), status=status, content_type=content_type)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Vary"] = "Accept"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _explain(repository: str, raw: str, filename: str | None) -> dict[str, Any]:
+    if not raw:
+        raise InvalidName(raw)
+    project = parse_project_name(raw)
+    decision = services().repositories.decide_page(repository, project)
+    files = decision.files
+    if filename is not None:
+        found = decision.find(filename)
+        if found is None:
+            raise FileNotListed(project, filename, decision.page.index)
+        files = (found,)
+    refused = [_refused_file(file) for file in files if file.verdict != "allow"]
+    return {
+        "project": project,
+        "repository": repository,
+        "index": decision.page.index,
+        "status": decision.page.status,
+        "status_reason": decision.page.status_reason,
+        "files": len(files),
+        "permitted": _newest_permitted(decision),
+        "refused": refused,
+    }
+
+
+def _refused_file(file: FileDecision) -> dict[str, Any]:
+    return {
+        "filename": file.file.filename,
+        "version": file.version,
+        "verdict": file.verdict,
+        "reason": file.reason,
+        "until": file.until,
+        "rules": [
+            {
+                "id": rule.id,
+                "action": rule.action,
+                "reason": rule.reason,
+                "reference": rule.reference,
+                "created_at": rule.created_at,
+                "expires_at": rule.expires_at,
+            }
+            for rule in file.rules
+        ],
+    }
+
+
+def _newest_permitted(decision: PageDecision) -> str | None:
+    """The last file on the page, in its order, that may be had; None when there is none."""
+    for file in reversed(decision.files):
+        if file.verdict == "allow" and file.file.yanked is None:
+            return file.version
+    return None
