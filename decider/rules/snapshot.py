@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 
 from decider.names import NormalizedName
-from decider.rules.model import Rule
+from decider.rules.model import Action, Rule
 
 __all__ = ["Snapshot", "age_order"]
 
@@ -24,7 +24,7 @@ def age_order(rule: Rule) -> tuple[datetime, str]:
 class Snapshot:
     """All rules of one store revision, compiled; immutable, shared by threads."""
 
-    __slots__ = ("_by_id", "_by_pattern", "_by_sha256", "_prefix_lengths", "revision")
+    __slots__ = ("_by_id", "_by_pattern", "_by_sha256", "_own", "_prefix_lengths", "revision")
 
     revision: int
 
@@ -33,6 +33,7 @@ class Snapshot:
         self._by_id: dict[str, Rule] = {}
         self._by_pattern: Buckets = {}  # canonical pattern → its rules
         self._by_sha256: Buckets = {}  # of rules about `*`: a feed of bad digests must cost nothing elsewhere
+        self._own: dict[str, Rule] = {}
         self._prefix_lengths: tuple[int, ...] = ()
         self._replace(rules, ())
 
@@ -58,6 +59,10 @@ class Snapshot:
         """The rule of that id, or None."""
         return self._by_id.get(rule_id)
 
+    def own_rules(self) -> tuple[Rule, ...]:
+        """Every `own` rule, expired ones too, oldest first."""
+        return tuple(sorted(self._own.values(), key=age_order))
+
     @property
     def names_digests(self) -> bool:
         """Whether rules about `*` name digests, so that it pays to tell rules_for those of the files in question."""
@@ -66,12 +71,13 @@ class Snapshot:
     def updated(self, revision: int, changed: Iterable[Rule], removed: Iterable[str] = ()) -> "Snapshot":
         """The snapshot after a change: `changed` rules are new or replace those of their id, `removed` ids are gone.
 
-        This one stays as it is. The cost is that of copying two dicts, plus the change.
+        This one stays as it is. The cost is that of copying a few dicts, plus the change.
         """
         copy = Snapshot(revision, ())
         copy._by_id = self._by_id.copy()
         copy._by_pattern = self._by_pattern.copy()
         copy._by_sha256 = self._by_sha256.copy()
+        copy._own = self._own.copy()
         copy._prefix_lengths = self._prefix_lengths
         copy._replace(changed, removed)
         return copy
@@ -98,6 +104,9 @@ class Snapshot:
         new = {rule.id: rule for rule in changed if rule.id not in without}
         old = [self._by_id.pop(rule_id) for rule_id in {*new, *without} if rule_id in self._by_id]
         self._by_id.update(new)
+        for rule in old:
+            self._own.pop(rule.id, None)
+        self._own.update((rule.id, rule) for rule in new.values() if rule.action is Action.OWN)
         for buckets, key in ((self._by_pattern, _pattern_key), (self._by_sha256, _digest_key)):
             _rebucket(buckets, old, new.values(), key)
         lengths = {len(rule.project) - 1 for rule in new.values() if _is_prefix(rule.project)}
