@@ -9,6 +9,7 @@ a rule or knows HTTP.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -190,7 +191,13 @@ class Store(Protocol):
         """
 
     def remove_rule(
-        self, rule_id: str, *, actor: str, at: datetime, reason: str | None = None, if_revision: int | None = None
+        self,
+        rule_id: str,
+        *,
+        actor: str,
+        at: datetime,
+        reason: str | None = None,
+        if_revision: int | None = None,
     ) -> None:
         """Remove a rule; raise RecordNotFound or PreconditionFailed."""
 
@@ -225,7 +232,14 @@ class Store(Protocol):
     # Tokens
 
     def add_token(
-        self, name: str, role: Role, secret_hash: str, *, actor: str, at: datetime, expires_at: datetime | None = None
+        self,
+        name: str,
+        role: Role,
+        secret_hash: str,
+        *,
+        actor: str,
+        at: datetime,
+        expires_at: datetime | None = None,
     ) -> Token:
         """Store a token by the hash of its secret; raise Conflict when the name is taken."""
 
@@ -307,4 +321,12 @@ def open_store(url: str, *, path: str) -> Store:
     """The store that `url` names: "sqlite" (a database `decider.sqlite` in the folder `path`, made when missing),
     `redis://`, `rediss://` or `redis+sentinel://`; raise StoreUnavailable or InvalidSettings.
     """
-    raise NotImplementedError
+    # Imported here: the modules need the types above, and a store that is not used need not be loaded.
+    if url == "sqlite":
+        from decider.store.sqlite import SqliteStore  # noqa: PLC0415
+
+        return SqliteStore(Path(path) / "decider.sqlite")
+    from decider.store.redis import RedisStore  # noqa: PLC0415
+    from decider.store.redis_address import parse_address  # noqa: PLC0415
+
+    return RedisStore(parse_address(url))
