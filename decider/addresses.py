@@ -92,7 +92,10 @@ def parse_file_host(text: str) -> str:
 
 
 def _split(text: str) -> tuple[SplitResult, str, str | None]:
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # its text quotes the input
+        raise ValueError("is no valid URL") from None
     if parts.scheme not in _DEFAULT_PORTS:
         raise ValueError("must be an http or https URL")
     if "@" in parts.netloc:

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import pypi_simple
 
@@ -35,7 +34,7 @@ def pip_index(environ: Mapping[str, str], *, prefix: str = sys.prefix) -> str:
     if found is None:
         return parse_base_url(pypi_simple.PYPI_SIMPLE_ENDPOINT)
     try:
-        if urlsplit(found.value).scheme == "file":
+        if found.value.lower().startswith("file:"):
             raise ValueError("is a file:// URL")  # noqa: TRY301 (told like the other faults)
         return parse_base_url(found.value)
     except ValueError as error:
