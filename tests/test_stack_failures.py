@@ -1,0 +1,337 @@
+"""When something fails (DESIGN 8; STANDARDS T80-T84, T92-T94): refused or stale, never open, and back by itself."""
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.fake_index import (
+    FakeIndex,
+    body,
+    close_connection,
+    gzip_bomb,
+    hang,
+    inflate,
+    status,
+    trickle,
+    truncate,
+)
+from tests.stack import PROMISE_S, Answer, Process, Stack, eventually, free_port
+from tests.uploads import make_wheel
+
+pytestmark = pytest.mark.stack
+
+AWAY = {502, 503, 504}
+
+
+def gunicorn_processes(stack: Stack) -> list[Process]:
+    return [process for process in stack.processes() if "gunicorn" in process.command]
+
+
+def nginx_processes(stack: Stack) -> list[Process]:
+    return [process for process in stack.processes() if process.command.startswith("nginx")]
+
+
+# An index
+
+
+@pytest.mark.parametrize(
+    ("name", "behaviour"),
+    [
+        ("reset", close_connection),
+        ("500", status(500)),
+        ("503", status(503, Retry_After="3600")),
+        ("cut", truncate(50)),
+        ("none", body(b"")),
+    ],
+)
+def test_index_failure_of_an_uncached_page(
+    stack: Stack, index: FakeIndex, project: str, name: str, behaviour: Callable[..., None]
+) -> None:
+    """What an index cannot say is 502, 503 or 504 with a clear body, soon again asked, and never 404 (T92, T93)."""
+    wheel = index.add(project, make_wheel(project, "1.0"))
+    index.switch(f"/simple/{project}/", behaviour)
+    for answer in (stack.page(project), stack.file(project, wheel.filename)):
+        assert answer.status in AWAY, name
+        assert answer.content_type == "application/problem+json"
+        assert "public" in answer.json()["detail"]
+        retry = answer.headers.get("Retry-After")
+        assert retry is None or 0 < int(retry) <= 30
+    index.behave()
+    eventually(lambda: stack.page(project).status == 200, within_s=10, what="recovery")
+    assert stack.page(project).filenames == [wheel.filename]
+    assert stack.file(project, wheel.filename).body == wheel.data
+
+
+def test_index_hangs(stack: Stack, index: FakeIndex, project: str) -> None:
+    """An index that hangs is answered for within 30 s, and others are served meanwhile (DESIGN 11)."""
+    other = f"other-{project}"
+    index.add(project, make_wheel(project, "1.0"))
+    index.add(other, make_wheel(other, "1.0"))
+    index.switch(f"/simple/{project}/", hang)
+    slow: list[Answer] = []
+
+    with running(lambda: slow.append(stack.get(f"/simple/{project}/", within_s=60))):
+        assert stack.page(other).status == 200
+        assert stack.get("/healthz").status == 200
+    (answer,) = slow
+    assert answer.status in AWAY
+
+
+@contextmanager
+def running(action: Callable[[], None]) -> Iterator[None]:
+    """Do that in a thread meanwhile; fail unless it ends within 35 s."""
+    thread = threading.Thread(target=action)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(35)
+    assert not thread.is_alive()
+
+
+def test_stale_page_goes_on(new_stack: Callable[..., Stack]) -> None:
+    """Cached pages and files go on, stale, while their index is away, and say so (DESIGN 8)."""
+    with FakeIndex() as index:
+        wheel = index.add("demo", make_wheel("demo", "1.0"))
+        stack = new_stack(index_url=index.url, index='page_ttl = "1s"')
+        stack.start()
+        assert stack.file("demo", wheel.filename).body == wheel.data
+        assert stack.page("demo").filenames == [wheel.filename]
+        index.go_down()
+        eventually(
+            lambda: "X-Decider-Degraded" in stack.page("demo").headers, within_s=10, what="degraded header"
+        )
+        assert stack.page("demo").filenames == [wheel.filename]
+        assert stack.file("demo", wheel.filename).body == wheel.data
+        assert stack.page("absent").status in AWAY
+        ready = stack.get("/readyz")
+        assert ready.status == 200
+        stack.add_rule(action="block", project="demo")
+        eventually(lambda: stack.file("demo", wheel.filename).status == 403, within_s=PROMISE_S)
+        index.come_up()
+        index.add("demo", make_wheel("demo", "1.1"))
+        eventually(lambda: len(stack.page("demo").filenames) == 2, within_s=15, what="recovery")
+        eventually(lambda: "X-Decider-Degraded" not in stack.page("demo").headers, within_s=15)
+
+
+def test_slow_file_arrives(stack: Stack, index: FakeIndex, project: str) -> None:
+    """A slow index makes a slow file, not a broken one."""
+    wheel = index.add(project, make_wheel(project, "1.0", padding=20_000))
+    index.switch(f"/files/{project}/{wheel.filename}", trickle(5_000, 0.3))
+    assert stack.file(project, wheel.filename).body == wheel.data
+
+
+def test_page_over_the_limit(stack: Stack, index: FakeIndex, project: str) -> None:
+    """A page of more than 100 MB, packed or not, is 502, and decider lives on (DESIGN 11, limits)."""
+    before = {process.pid for process in gunicorn_processes(stack)}
+    for number, behaviour in enumerate((gzip_bomb(128 * 1_048_576), inflate(110_000_000))):
+        name = f"{project}-{number}"
+        index.add(name, make_wheel(name, "1.0"))
+        index.switch(f"/simple/{name}/", behaviour)
+        assert stack.page(name).status == 502
+    assert {process.pid for process in gunicorn_processes(stack)} == before
+
+
+def test_readyz_names_what_fails(new_stack: Callable[..., Stack]) -> None:
+    """/readyz is 503 and names a required index that is away; a public one that is down is named and stays 200."""
+    with FakeIndex() as corp, FakeIndex() as public:
+        stack = new_stack(
+            index_url=public.url,
+            tables=f'[indexes.corp]\nurl = "{corp.url}"\ninternal = true\n',
+            default=("internal", "corp", "public"),
+        )
+        stack.start()
+        public.go_down()
+        eventually(lambda: "public" in stack.get("/readyz").text, within_s=15, what="public named")
+        assert stack.get("/readyz").status == 200
+        corp.go_down()
+        answer = eventually(
+            lambda: found if (found := stack.get("/readyz")).status == 503 else None, within_s=15, what="503"
+        )
+        assert "corp" in answer.text
+        assert stack.get("/healthz").status == 200
+        corp.come_up()
+        eventually(stack.is_ready, within_s=15)
+
+
+# decider
+
+
+def test_decider_killed(own_stack: Stack, own_index: FakeIndex) -> None:
+    """After every gunicorn process is killed nothing unknown is served, what is decided goes on, and it comes back."""
+    seen = own_index.add("seen", make_wheel("seen", "1.0"))
+    bad = own_index.add("bad", make_wheel("bad", "1.0"))
+    own_stack.add_rule(action="block", project="bad")
+    assert own_stack.file("seen", seen.filename).body == seen.data
+    assert own_stack.file("bad", bad.filename).status == 403
+    before = gunicorn_processes(own_stack)
+    assert before
+    # Stopped, not killed: so the outage lasts as long as the test looks.
+    for process in before:
+        os.kill(process.pid, signal.SIGSTOP)
+    try:
+        unknown = own_index.add("unknown", make_wheel("unknown", "1.0"))
+        answer = own_stack.get(f"/files/unknown/{unknown.filename}", within_s=60)
+        assert answer.status in AWAY
+        assert unknown.data[:30] not in answer.body
+    finally:
+        for process in before:
+            os.kill(process.pid, signal.SIGKILL)
+    again = own_stack.get(f"/files/bad/{bad.filename}")
+    assert again.status in {403, *AWAY}
+    eventually(
+        lambda: (
+            bool(now := gunicorn_processes(own_stack))
+            and {p.pid for p in now}.isdisjoint(p.pid for p in before)
+        ),
+        within_s=20,
+        what="new gunicorn",
+    )
+    eventually(own_stack.is_ready, within_s=20, what="ready again")
+    assert own_stack.file("seen", seen.filename).body == seen.data
+    assert own_stack.file("bad", bad.filename).status == 403
+    assert own_stack.file("unknown", unknown.filename).body == unknown.data
+
+
+def test_grace(new_stack: Callable[..., Stack]) -> None:
+    """While decider is away nginx goes on with decisions not older than `grace`, then answers 503 (DESIGN 8)."""
+    with FakeIndex() as index:
+        wheel = index.add("demo", make_wheel("demo", "1.0"))
+        bad = index.add("bad", make_wheel("bad", "1.0"))
+        stack = new_stack(index_url=index.url, top='grace = "6s"')
+        stack.start()
+        stack.add_rule(action="block", project="bad")
+        assert stack.file("demo", wheel.filename).body == wheel.data
+        assert stack.page("demo").status == 200
+        assert stack.file("bad", bad.filename).status == 403
+        supervisor, *rest = stack.processes()
+        frozen = [supervisor, *(process for process in rest if not process.command.startswith("nginx"))]
+        for process in frozen:
+            os.kill(process.pid, signal.SIGSTOP)
+        try:
+            # No worker answers; the socket still takes connections, as under overload: nginx must not wait for ever.
+            statuses = {stack.get(f"/files/demo/{wheel.filename}", within_s=60).status for _ in range(3)}
+            assert statuses == {200}
+            assert stack.get(f"/files/bad/{bad.filename}", within_s=60).status in {403, *AWAY}
+            ended = eventually(
+                lambda: (
+                    found
+                    if (found := stack.get(f"/files/demo/{wheel.filename}", within_s=60)).status != 200
+                    else None
+                ),
+                within_s=60,
+                what="the end of grace",
+            )
+            assert ended.status == 503
+            assert 0 < int(ended.headers["Retry-After"]) <= 30
+            assert stack.get("/simple/demo/", within_s=60).status == 503
+        finally:
+            for process in frozen:
+                os.kill(process.pid, signal.SIGCONT)
+        eventually(lambda: stack.file("demo", wheel.filename).status == 200, within_s=20, what="recovery")
+
+
+def test_nginx_killed(own_stack: Stack, own_index: FakeIndex) -> None:
+    """A killed nginx is started again."""
+    wheel = own_index.add("demo", make_wheel("demo", "1.0"))
+    assert own_stack.file("demo", wheel.filename).body == wheel.data
+    before = nginx_processes(own_stack)
+    assert before
+    for process in before:
+        if process.alive:
+            os.kill(process.pid, signal.SIGKILL)
+    eventually(
+        lambda: (
+            bool(now := nginx_processes(own_stack)) and {p.pid for p in now}.isdisjoint(p.pid for p in before)
+        ),
+        within_s=20,
+        what="new nginx",
+    )
+    eventually(own_stack.is_ready, within_s=20)
+    assert own_stack.file("demo", wheel.filename).body == wheel.data
+
+
+def test_power_cut(own_stack: Stack, own_index: FakeIndex) -> None:
+    """After kill -9 of everything no acknowledged rule is lost, and it starts again over its old sockets and pid files."""
+    wheel = own_index.add("demo", make_wheel("demo", "1.0"))
+    rule = own_stack.add_rule(action="block", project="demo")
+    own_stack.kill()
+    own_stack.start()
+    answer = own_stack.file("demo", wheel.filename)
+    assert (answer.status, answer.headers["X-Decider-Rule"]) == (403, rule["id"])
+    verified = own_stack.run("audit", "verify")
+    assert verified.returncode == 0, verified.stderr
+
+
+# The store
+
+
+@contextmanager
+def redis_server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A Redis that keeps every acknowledged write, on a loopback port."""
+    program = shutil.which("redis-server")
+    assert program is not None, "redis-server is needed"
+    arguments = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
+    durable = ["--appendonly", "yes", "--appendfsync", "always"]
+    with subprocess.Popen([program, *arguments, *durable], stdout=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_two_machines_share_a_redis_store(new_stack: Callable[..., Stack], tmp_path: Path) -> None:
+    """A block acknowledged at one nginx holds at another within 2 s; without the store rules go on, changes get 503."""
+    port = free_port()
+    with FakeIndex() as index:
+        wheel = index.add("demo", make_wheel("demo", "1.0"))
+        other = index.add("other", make_wheel("other", "1.0"))
+        with redis_server(tmp_path, port):
+            store = f'store = "redis://127.0.0.1:{port}/0"'
+            first, second = (new_stack(index_url=index.url, top=store) for _ in range(2))
+            first.start()
+            second.start()
+            for stack in (first, second):
+                assert stack.file("demo", wheel.filename).status == 200
+                assert stack.page("demo").status == 200
+            first.add_rule(action="block", project="demo")
+            eventually(lambda: second.file("demo", wheel.filename).status == 403, within_s=PROMISE_S)
+            eventually(lambda: second.page("demo").json()["files"][0].get("yanked"), within_s=PROMISE_S)
+        assert first.file("demo", wheel.filename).status == 403
+        assert second.file("other", other.filename).body == other.data
+        refused = first.api("POST", "/rules", {"action": "block", "project": "other", "reason": "x"})
+        assert refused.status == 503
+        eventually(lambda: first.get("/readyz").status == 503, within_s=10)
+        with redis_server(tmp_path, port):
+            eventually(first.is_ready, within_s=20, what="the store's return")
+            rule = first.add_rule(action="block", project="other")
+            eventually(lambda: second.file("other", other.filename).status == 403, within_s=PROMISE_S)
+            assert second.api("GET", f"/rules/{rule['id']}").status == 200
+            first.stop()
+            second.stop()
+
+
+def test_policy_too_old(new_stack: Callable[..., Stack], tmp_path: Path) -> None:
+    """Once the last snapshot is older than `max_policy_age`, decisions fail closed (DESIGN 7)."""
+    port = free_port()
+    with FakeIndex() as index:
+        wheel = index.add("demo", make_wheel("demo", "1.0"))
+        with redis_server(tmp_path, port):
+            store = f'store = "redis://127.0.0.1:{port}/0"\nmax_policy_age = "3s"\ngrace = "1s"'
+            stack = new_stack(index_url=index.url, top=store)
+            stack.start()
+            assert stack.file("demo", wheel.filename).status == 200
+        eventually(
+            lambda: stack.file("demo", wheel.filename).status == 503, within_s=20, what="failing closed"
+        )
+        assert stack.page("demo").status == 503
+        with redis_server(tmp_path, port):
+            eventually(lambda: stack.file("demo", wheel.filename).status == 200, within_s=20, what="recovery")
+            stack.stop()

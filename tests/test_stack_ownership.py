@@ -1,0 +1,208 @@
+"""Which index answers for a name: no name of ours is ever answered by the public (DESIGN 5, 8, 11)."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.fake_index import FakeIndex, close_connection, hang, status
+from tests.stack import JSON_TYPE, PROMISE_S, Stack, eventually
+from tests.uploads import Distribution, make_wheel
+
+pytestmark = pytest.mark.stack
+
+
+def public_copy(index: FakeIndex, project: str) -> Distribution:
+    """A higher version under the same name on the public index: dependency confusion."""
+    return index.add(project, make_wheel(project, "99.0"))
+
+
+def assert_never_public(stack: Stack, index: FakeIndex, project: str, attack: Distribution) -> None:
+    """By no spelling of page, file or metadata does the public file come, and the public index is not asked for it."""
+    names = {project, project.upper(), project.replace("-", "_"), project.replace("-", "."), project.title()}
+    for name in names:
+        for accept in (JSON_TYPE, "text/html"):
+            answer = stack.get(f"/simple/{name}/", {"Accept": accept})
+            assert answer.status in {200, 301, 404}
+            assert b"99.0" not in answer.body
+        for suffix in ("", ".metadata", ".provenance"):
+            answer = stack.get(f"/files/{name}/{attack.filename}{suffix}")
+            assert answer.status in {301, 403, 404}, (name, suffix, answer.status)
+            assert attack.metadata not in answer.body
+    assert index.requests(attack.filename) == []
+
+
+def test_internal_name_is_never_answered_from_the_public_index(
+    stack: Stack, index: FakeIndex, project: str
+) -> None:
+    """An internal name with a higher version at the public index is never answered from there."""
+    attack = public_copy(index, project)
+    own = make_wheel(project, "1.0")
+    stack.drop(own)
+    eventually(lambda: stack.page(project).json().get("versions") == ["1.0"], within_s=PROMISE_S)
+    assert stack.page(project).filenames == [own.filename]
+    assert stack.file(project, own.filename).body == own.data
+    assert_never_public(stack, index, project, attack)
+
+
+def test_deleting_the_internal_files_does_not_hand_over_the_name(
+    own_stack: Stack, own_index: FakeIndex
+) -> None:
+    """After its internal files are deleted a claimed name is 404, also after a restart, and never public (DESIGN 5)."""
+    attack = public_copy(own_index, "acme-core")
+    own = make_wheel("acme-core", "1.0")
+    path = own_stack.drop(own)
+    eventually(lambda: own_stack.page("acme-core").status == 200, within_s=PROMISE_S)
+
+    def claims() -> list[dict[str, object]]:
+        found: list[dict[str, object]] = own_stack.api("GET", "/rules", action="own").json()["items"]
+        return [rule for rule in found if rule["project"] == "acme-core"]
+
+    (claim,) = eventually(claims, within_s=5, what="the automatic claim")
+    assert (claim["ruleset"], claim["created_by"], claim["index"]) == ("claims", "decider", "internal")
+    path.unlink()
+    eventually(lambda: own_stack.page("acme-core").status == 404, within_s=PROMISE_S)
+    assert_never_public(own_stack, own_index, "acme-core", attack)
+    own_stack.restart()
+    assert own_stack.page("acme-core").status == 404
+    assert_never_public(own_stack, own_index, "acme-core", attack)
+
+
+def test_claim_needs_no_request(own_stack: Stack, own_index: FakeIndex) -> None:
+    """A project in an internal directory is claimed without being asked for, and claimed again when unclaimed."""
+    own_stack.drop(make_wheel("acme-quiet", "1.0"))
+
+    def claims() -> list[dict[str, str]]:
+        found: list[dict[str, str]] = own_stack.api("GET", "/rules", action="own").json()["items"]
+        return [rule for rule in found if rule["project"] == "acme-quiet"]
+
+    (claim,) = eventually(claims, within_s=30, what="the claim")
+    own_stack.remove_rule(claim)
+    (again,) = eventually(claims, within_s=30, what="the claim's return")
+    assert again["id"] != claim["id"]
+    assert own_index.requests("acme-quiet") == []
+
+
+def test_claim_overrides_the_order_of_indexes(new_stack: Callable[..., Stack]) -> None:
+    """An internal project is claimed even where the public index comes first in the repository (DESIGN 11)."""
+    with FakeIndex() as index:
+        attack = public_copy(index, "acme-core")
+        stack = new_stack(index_url=index.url, default=("public", "internal"))
+        own = make_wheel("acme-core", "1.0")
+        stack.drop(own)
+        stack.start()
+        eventually(
+            lambda: (page := stack.page("acme-core")).status == 200 and page.filenames == [own.filename],
+            within_s=10,
+            what="the claim",
+        )
+        eventually(lambda: stack.file("acme-core", attack.filename).status == 404, within_s=PROMISE_S)
+
+
+def test_own_rule(stack: Stack, index: FakeIndex, project: str) -> None:
+    """An `own` rule gives a namespace to an index, whether or not it has the name: else 404, never the next index."""
+    names = (f"{project}x", f"{project}x-tool")
+    for name in names:
+        public_copy(index, name)
+        assert stack.page(name).status == 200
+    rule = stack.add_rule(action="own", project=f"{project}x-*", index="internal")
+    for name in names:
+        eventually(lambda name=name: stack.page(name).status == 404, within_s=PROMISE_S)  # type: ignore[misc]
+        path = f"/files/{name}/{make_wheel(name, '99.0').filename}"
+        eventually(lambda path=path: stack.get(path).status == 404, within_s=PROMISE_S)  # type: ignore[misc]
+    conflict = stack.api(
+        "POST", "/rules", {"action": "own", "project": f"{project}x-*", "index": "public", "reason": "mine"}
+    )
+    assert conflict.status == 409
+    listed = stack.get("/simple/", {"Accept": JSON_TYPE}).json()["projects"]
+    assert {"name": names[1]} not in listed
+    stack.remove_rule(rule)
+
+
+def test_owner_by_most_specific_pattern(stack: Stack, index: FakeIndex, project: str) -> None:
+    """Of several `own` rules the most specific pattern wins."""
+    stem = f"{project}y"
+    wheel = index.add(f"{stem}-open", make_wheel(f"{stem}-open", "1.0"))
+    wide = stack.add_rule(action="own", project=f"{stem}-*", index="internal")
+    exact = stack.add_rule(action="own", project=f"{stem}-open", index="public")
+    eventually(lambda: stack.page(f"{stem}-open").status == 200, within_s=PROMISE_S)
+    assert stack.file(f"{stem}-open", wheel.filename).status == 200
+    stack.remove_rule(exact)
+    eventually(lambda: stack.page(f"{stem}-open").status == 404, within_s=PROMISE_S)
+    stack.remove_rule(wide)
+
+
+def test_owner_outside_the_repository(stack: Stack, index: FakeIndex, project: str) -> None:
+    """A name whose owner is no index of the repository is 404 there (DESIGN 11)."""
+    index.add(project, make_wheel(project, "1.0"))
+    stack.drop(make_wheel(project, "0.1"))
+    stack.add_rule(action="own", project=project, index="public", reason="public is right")
+    eventually(lambda: stack.page(project, repository="inside").status == 404, within_s=PROMISE_S)
+
+
+def test_extends_merges_after_the_owner(stack: Stack, index: FakeIndex, project: str) -> None:
+    """`extends` merges another index's files after the owner's; the same file name is the owner's (DESIGN 5)."""
+    stack.drop(make_wheel(project, "1.0+local"))
+    index.add(project, make_wheel(project, "2.0"))
+    ours = make_wheel(project, "3.0")
+    stack.drop(ours)
+    index.add(project, make_wheel(project, "3.0", padding=100))
+    eventually(lambda: stack.page(project).status == 200, within_s=PROMISE_S)
+    stack.add_rule(action="own", project=project, index="internal", extends=["public"])
+    eventually(
+        lambda: stack.page(project).filenames[-1:] == [make_wheel(project, "2.0").filename],
+        within_s=PROMISE_S,
+    )
+    assert stack.page(project).file(ours.filename)["hashes"]["sha256"] == ours.sha256
+    assert stack.file(project, ours.filename).body == ours.data
+    assert stack.file(project, make_wheel(project, "2.0").filename).body == make_wheel(project, "2.0").data
+
+
+def test_refusing_never_makes_another_index_answer(stack: Stack, index: FakeIndex, project: str) -> None:
+    """Refusing every file of an owner does not let another index answer (DESIGN 5)."""
+    attack = public_copy(index, project)
+    own = make_wheel(project, "1.0")
+    stack.drop(own)
+    eventually(lambda: stack.page(project).status == 200, within_s=PROMISE_S)
+    stack.add_rule(action="block", project=project, index="internal")
+    eventually(lambda: stack.file(project, own.filename).status == 403, within_s=PROMISE_S)
+    assert_never_public(stack, index, project, attack)
+    assert stack.get(f"/strict/simple/{project}/", {"Accept": JSON_TYPE}).json()["files"] == []
+
+
+@pytest.mark.parametrize("failure", ["down", "reset", "hang", "status", "garbage"])
+def test_internal_remote_index_away(new_stack: Callable[..., Stack], failure: str) -> None:
+    """While an internal remote index cannot be asked, its names are 5xx and never the public index's (DESIGN 8)."""
+    with FakeIndex() as corp, FakeIndex() as public:
+        owned = corp.add("acme-core", make_wheel("acme-core", "1.0"))
+        attack = public_copy(public, "acme-core")
+        unseen = public_copy(public, "acme-unseen")
+        stack = new_stack(
+            index_url=public.url,
+            packages=False,
+            tables=f'[indexes.corp]\nurl = "{corp.url}"\ninternal = true\npage_ttl = "1s"\nstale_if_error = "1s"\n',
+            default=("corp", "public"),
+        )
+        stack.start()
+        assert stack.page("acme-core").filenames == [owned.filename]
+        if failure == "down":
+            corp.go_down()
+        else:
+            behaviour = {
+                "reset": close_connection,
+                "hang": hang,
+                "status": status(500),
+                "garbage": status(200),
+            }
+            corp.switch("/*", behaviour[failure])
+        unasked = stack.page("acme-unseen")
+        assert unasked.status in {502, 503, 504}
+        assert b"99.0" not in unasked.body
+        assert stack.file("acme-unseen", unseen.filename).status in {502, 503, 504}
+        eventually(
+            lambda: stack.page("acme-core").status in {502, 503, 504}, within_s=40, what="no stale page left"
+        )
+        assert stack.file("acme-core", attack.filename).status in {404, 502, 503, 504}
+        assert public.requests(attack.filename) == []
+        corp.behave()
+        corp.come_up()
+        eventually(lambda: stack.page("acme-core").status == 200, within_s=15, what="recovery")
