@@ -19,9 +19,8 @@ from decider import __version__
 from decider.errors import Fault, InvalidSettings
 from decider.index.hosts import host_and_port
 from decider.index.location import upstream_group
-from decider.services import stage_folder
 from decider.settings import IndexSettings, Settings
-from decider.worker_user import WorkerUser
+from decider.worker_user import WorkerUser, stage_folder
 
 __all__ = ["render_nginx_config", "template_folder"]
 

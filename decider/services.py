@@ -13,10 +13,10 @@ from decider.repository import Repositories
 from decider.settings import IndexSettings, Settings
 from decider.snapshots import SnapshotKeeper
 from decider.store import Store, open_store
-from decider.worker_user import WorkerUser, worker_user
+from decider.worker_user import WorkerUser, stage_folder, worker_user
 from decider.writes import PendingWrites
 
-__all__ = ["Services", "build", "now", "stage_folder", "start_background"]
+__all__ = ["Services", "build", "now", "start_background"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,6 @@ class Services:
 def now() -> datetime:
     """The real clock."""
     return datetime.now(UTC)
-
-
-def stage_folder(settings: Settings, index: IndexSettings, user: WorkerUser | None) -> Path | None:
-    """Where nginx finds a local index's files when its user cannot read them in place; None: in place."""
-    if index.path is None or user is None or user.can_read(Path(index.path)):
-        return None
-    return Path(settings.data_dir) / "staged" / index.name
 
 
 def build(settings: Settings, *, clock: Callable[[], datetime] = now) -> Services:
