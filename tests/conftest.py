@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -13,6 +13,17 @@ from tests.stack import Stack
 _numbers = itertools.count(1)
 
 
+@contextmanager
+def open_stack(**options: Any) -> Iterator[Stack]:
+    """A running stack that has to stop cleanly in the end."""
+    stack = Stack(**options)
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.close()
+
+
 @pytest.fixture(scope="session")
 def shared_index() -> Iterator[FakeIndex]:
     with FakeIndex() as index:
@@ -21,14 +32,12 @@ def shared_index() -> Iterator[FakeIndex]:
 
 @pytest.fixture(scope="session")
 def shared_stack(shared_index: FakeIndex) -> Iterator[Stack]:
-    stack = Stack(
-        index_url=shared_index.url,
-        tables='[repositories.strict]\nindexes = ["internal", "public"]\nrefused_files = "hidden"\n'
-        '[repositories.inside]\nindexes = ["internal"]\n',
+    tables = (
+        '[repositories.strict]\nindexes = ["internal", "public"]\nrefused_files = "hidden"\n'
+        '[repositories.inside]\nindexes = ["internal"]\n'
     )
-    stack.start()
-    yield stack
-    stack.close()
+    with open_stack(index_url=shared_index.url, tables=tables) as stack:
+        yield stack
 
 
 @pytest.fixture

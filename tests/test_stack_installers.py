@@ -1,86 +1,20 @@
 """What people see: real pip and uv against the stack (STANDARDS 2.3, 2.4, 2b, T101-T110)."""
 
-import os
-import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.fake_index import FakeIndex
-from tests.stack import PROMISE_S, Stack, eventually, source_environment
+from tests.installer import Installer
+from tests.stack import PROMISE_S, Stack, eventually
 from tests.uploads import make_wheel
 
 pytestmark = pytest.mark.stack
 
 REASON = "MAL-2026-1: steals tokens"
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How a command ended."""
-
-    code: int
-    output: str
-
-
-@dataclass(frozen=True)
-class Installer:
-    """pip and uv without any configuration but what a test gives."""
-
-    folder: Path
-    index_url: str
-
-    def run(self, *command: str, cwd: Path | None = None) -> Ran:
-        environment = source_environment(
-            {
-                "PIP_CONFIG_FILE": os.devnull,
-                "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-                "PIP_NO_INPUT": "1",
-                "PIP_CACHE_DIR": str(self.folder / "pip-cache"),
-                "UV_CACHE_DIR": str(self.folder / "uv-cache"),
-                "UV_NO_CONFIG": "1",
-                "UV_PYTHON": sys.executable,
-                "UV_PYTHON_DOWNLOADS": "never",
-                "UV_HTTP_TIMEOUT": "30",
-                "NO_COLOR": "1",
-                # Lines must not be wrapped at the width of a terminal that is not there.
-                "COLUMNS": "1000",
-            }
-        )
-        environment.pop("VIRTUAL_ENV", None)
-        done = subprocess.run(
-            command,
-            cwd=cwd or self.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        return Ran(done.returncode, done.stdout + done.stderr)
-
-    def pip(self, *arguments: str) -> Ran:
-        return self.run(sys.executable, "-m", "pip", *arguments, "--index-url", self.index_url)
-
-    def pip_install(self, target: str, *arguments: str) -> Ran:
-        return self.pip("install", "--target", str(self.folder / target), *arguments)
-
-    def uv_install(self, target: str, *arguments: str) -> Ran:
-        where = ["--target", str(self.folder / target), "--default-index", self.index_url]
-        return self.run("uv", "pip", "install", *where, *arguments)
-
-    def install(self, tool: str, target: str, *arguments: str) -> Ran:
-        return (self.pip_install if tool == "pip" else self.uv_install)(target, *arguments)
-
-    def installed(self, target: str) -> set[str]:
-        """`name-version` of what lies in that target."""
-        folders = (self.folder / target).glob("*.dist-info")
-        return {folder.name.removesuffix(".dist-info").replace("_", "-") for folder in folders}
 
 
 @pytest.fixture
