@@ -13,6 +13,7 @@ DeciderError
 │   ├── UnreadablePage     an index answered with something that is no simple API page
 │   ├── IndexUnavailable   an index could not be asked
 │   └── IndexTimeout       an index did not answer in time
+├── UnreadableDistribution a local file that cannot be listed: broken, or not what its name says
 ├── NotAcceptable          no page format that the client accepts (RFC 9110, 15.5.7)
 ├── Conflict               the change contradicts what is stored
 ├── PreconditionFailed     If-Match names another state than the stored one
@@ -126,6 +127,10 @@ class IndexUnavailable(IndexError_):
 
 class IndexTimeout(IndexError_):
     """An index did not answer in time."""
+
+
+class UnreadableDistribution(DeciderError):
+    """A file of a local directory that cannot be listed; the text goes on after the file's name."""
 
 
 class NotAcceptable(DeciderError):

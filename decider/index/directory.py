@@ -1,0 +1,132 @@
+"""What lies in a directory of distributions, flat or one folder a project: candidates, found by stat alone.
+
+Opening files may not be added here.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from operator import attrgetter
+from pathlib import Path
+from typing import NamedTuple
+
+from decider.errors import InvalidName
+from decider.names import NormalizedName, parse_project_name
+
+__all__ = ["Candidate", "Contents", "LocalFault", "fault", "look_into"]
+
+_TEMPORARY_ENDINGS = ("~", ".part", ".partial", ".filepart", ".tmp")
+
+
+class LocalFault(NamedTuple):
+    """A file or folder that is left out."""
+
+    path: str  #: below the index's root; printable, so not always the very name
+    why: str  #: goes on after the path: lower-case, one line
+
+
+class Candidate(NamedTuple):
+    """A regular file; equal as long as its contents need not be read again."""
+
+    path: str  #: below the root, as found
+    served: str  #: below the root, symbolic links resolved
+    filename: str
+    folder: NormalizedName | None  #: the project whose folder it is in; None directly in the root
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+class Contents(NamedTuple):
+    """Everything found at one look."""
+
+    candidates: list[Candidate]  #: by path
+    folders: frozenset[NormalizedName]  #: projects that have a folder, readable or not
+    unreadable: dict[NormalizedName, str]  #: projects whose folder could not be listed, and why
+    faults: list[LocalFault]
+
+
+def look_into(root: Path) -> Contents:
+    """What lies in `root` and one level below; raise OSError when `root` itself cannot be listed."""
+    return _Look(root).contents()
+
+
+def fault(path: str, why: str) -> LocalFault:
+    """The fault of `path`, whose name may hold control characters or be no UTF-8: neither goes into a log."""
+    text = os.fsencode(path).decode(errors="replace")
+    return LocalFault("".join(character if character.isprintable() else "?" for character in text), why)
+
+
+class _Look:
+    def __init__(self, root: Path) -> None:
+        self._root = str(root)
+        self._real_root = os.path.realpath(root)
+        self._candidates: list[Candidate] = []
+        self._folders: set[NormalizedName] = set()
+        self._unreadable: dict[NormalizedName, str] = {}
+        self._faults: list[LocalFault] = []
+
+    def contents(self) -> Contents:
+        for entry in _entries(self._root):
+            self._note(entry, entry.name, entry.name, None)
+        self._candidates.sort(key=attrgetter("path"))
+        return Contents(self._candidates, frozenset(self._folders), self._unreadable, sorted(self._faults))
+
+    def _note(self, entry: os.DirEntry[str], path: str, served: str, folder: NormalizedName | None) -> None:
+        try:
+            if entry.is_symlink():
+                self._note_link(entry, path, folder)
+            elif not entry.is_dir():
+                self._note_file(entry.stat(follow_symlinks=False), path, served, folder)
+            elif folder is None:
+                self._note_folder(entry.path, path, served)
+        except FileNotFoundError:
+            return  # it went away while we looked
+        except OSError as error:
+            self._faults.append(fault(path, f"cannot be looked at: {error.strerror}"))
+
+    def _note_link(self, entry: os.DirEntry[str], path: str, folder: NormalizedName | None) -> None:
+        real = Path(entry.path).resolve()
+        if not real.is_relative_to(self._real_root):
+            self._faults.append(fault(path, "is a symbolic link that leaves the directory"))
+        elif not real.exists():
+            self._faults.append(fault(path, "is a symbolic link to nothing"))
+        elif not real.is_dir():
+            self._note_file(real.stat(), path, str(real.relative_to(self._real_root)), folder)
+        elif folder is None:
+            self._note_folder(str(real), path, str(real.relative_to(self._real_root)))
+
+    def _note_folder(self, place: str, path: str, served: str) -> None:
+        try:
+            project = parse_project_name(path)
+        except InvalidName:
+            self._faults.append(fault(path, "is a folder whose name is no project name"))
+            return
+        self._folders.add(project)
+        try:
+            entries = list(_entries(place))
+        except OSError as error:
+            self._unreadable[project] = f"the folder `{path}` cannot be read: {error.strerror}"
+            self._faults.append(fault(path, f"is a folder that cannot be read: {error.strerror}"))
+            return
+        for entry in entries:
+            self._note(entry, f"{path}/{entry.name}", f"{served}/{entry.name}", project)
+
+    def _note_file(
+        self, found: os.stat_result, path: str, served: str, folder: NormalizedName | None
+    ) -> None:
+        if not stat.S_ISREG(found.st_mode):
+            self._faults.append(fault(path, "is no regular file"))
+            return
+        filename = path.rpartition("/")[2]
+        self._candidates.append(
+            Candidate(path, served, filename, folder, found.st_size, found.st_mtime_ns, found.st_ino)
+        )
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+    """All but hidden ones and those that uploaders use while they write."""
+    with os.scandir(folder) as found:
+        for entry in found:
+            if not entry.name.startswith((".", "~")) and not entry.name.endswith(_TEMPORARY_ENDINGS):
+                yield entry

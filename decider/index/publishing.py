@@ -1,0 +1,225 @@
+"""From a file that lies in a directory to one that a page may list: settled, identified, read once, staged.
+
+Grouping files into pages may not be added here.
+"""
+
+import hashlib
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.version import Version
+
+from decider.errors import InvalidName, UnreadableDistribution
+from decider.files import DistributionFile, FileType, file_type, file_version, is_servable_filename
+from decider.index.directory import Candidate
+from decider.index.examined import Examined, ExaminedFiles
+from decider.index.metadata import CoreMetadata, read_sdist, read_wheel
+from decider.index.staging import Stage
+from decider.names import NormalizedName, parse_project_name
+
+__all__ = ["SETTLE_S", "Publisher", "Record"]
+
+SETTLE_S = 0.5  #: a file that was written to more recently may still be written to
+_RETRY_S = 5.0  #: how soon a file is tried again that the system would not let us read, cache or stage
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """What is known of one file of the directory."""
+
+    candidate: Candidate
+    settles_at: float  #: monotonic; not read before
+    project: NormalizedName | None = None  #: that its place and name say; None: none
+    version: Version | None = None
+    file: DistributionFile | None = None  #: as listed; None: not yet, or never
+    why: str | None = None  #: what is wrong with it
+    retry_at: float = math.inf  #: monotonic; when to look again at what is wrong
+
+    def is_waiting(self) -> bool:
+        """Whether it may be listed once it has settled."""
+        return self.file is None and self.why is None
+
+    def is_due(self, now: float) -> bool:
+        """Whether it must be read now."""
+        return now >= self.settles_at if self.is_waiting() else self.file is None and now >= self.retry_at
+
+
+class Publisher:
+    """Makes records; `clock` is monotonic seconds, `wall_clock` seconds since the epoch."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        examined: ExaminedFiles,
+        stage: Stage | None,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._root = root
+        self._examined = examined
+        self._stage = stage
+        self._clock = clock
+        self._wall_clock = wall_clock
+
+    def publish(self, candidate: Candidate, before: Record | None) -> Record:
+        """The record of `candidate`, the very one of the look before where nothing is new."""
+        now = self._clock()
+        same = before is not None and before.candidate == candidate
+        record = (
+            before
+            if before is not None and same
+            else self._first_record(candidate, now, is_new=before is None)
+        )
+        return self._read(record, now) if record.is_due(now) else record
+
+    def _first_record(self, candidate: Candidate, now: float, *, is_new: bool) -> Record:
+        record = Record(candidate, now + self._settling_time(candidate, is_new=is_new))
+        try:
+            project, version = _identify(candidate)
+        except UnreadableDistribution as error:
+            return replace(record, why=str(error))
+        return replace(record, project=project, version=version)
+
+    def _settling_time(self, candidate: Candidate, *, is_new: bool) -> float:
+        """Seconds; a file that changed before our eyes waits even if its writer sets the clock back."""
+        age = self._wall_clock() - candidate.mtime_ns / 1e9
+        if 0 <= age <= SETTLE_S:
+            return SETTLE_S - age
+        return 0.0 if is_new and age > 0 else SETTLE_S
+
+    def _read(self, record: Record, now: float) -> Record:
+        try:
+            file = self._listed(record)
+        except UnreadableDistribution as error:
+            return replace(record, why=str(error), retry_at=math.inf)
+        except FileNotFoundError:
+            file = None  # gone again: the next look will tell
+        except OSError as error:
+            return replace(record, why=f"cannot be read or kept: {error.strerror}", retry_at=now + _RETRY_S)
+        if file is None:
+            return replace(record, settles_at=now + SETTLE_S)
+        return replace(record, file=file, why=None)
+
+    def _listed(self, record: Record) -> DistributionFile | None:
+        """None when the file changed while it was read."""
+        candidate = record.candidate
+        source = self._root / candidate.served
+        examined = self._examined.load(candidate) or self._examine(record, source)
+        if examined is None:
+            return None
+        path = candidate.served
+        if self._stage is not None:
+            path = self._stage.place(source, sha256=examined.sha256, filename=candidate.filename)
+        has_metadata = examined.metadata_sha256 is not None
+        return DistributionFile(
+            filename=candidate.filename,
+            url="",
+            hashes={"sha256": examined.sha256},
+            size=candidate.size,
+            upload_time=_upload_time(candidate),
+            requires_python=examined.requires_python,
+            core_metadata={"sha256": examined.metadata_sha256} if examined.metadata_sha256 else False,
+            path=path,
+            metadata_path=self._examined.metadata_path(examined) if has_metadata else None,
+        )
+
+    def _examine(self, record: Record, source: Path) -> Examined | None:
+        candidate = record.candidate
+        with source.open("rb") as file:
+            if not _is_still(candidate, file):
+                return None
+            metadata = _core_metadata(file, record)
+            file.seek(0)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            if not _is_still(candidate, file):
+                return None
+        is_offered = metadata is not None and file_type(candidate.filename) is FileType.WHEEL
+        offered = metadata.data if metadata is not None and is_offered else None
+        examined = Examined(
+            size=candidate.size,
+            mtime_ns=candidate.mtime_ns,
+            inode=candidate.inode,
+            sha256=sha256,
+            requires_python=None if metadata is None else metadata.requires_python,
+            metadata_sha256=None if offered is None else hashlib.sha256(offered).hexdigest(),
+        )
+        self._examined.save(candidate, examined, offered)
+        return examined
+
+
+def _identify(candidate: Candidate) -> tuple[NormalizedName, Version]:
+    """The project and version that place and name give; raise UnreadableDistribution when they give none."""
+    filename = candidate.filename
+    if not _is_servable(candidate.path) or not _is_servable(candidate.served):
+        raise UnreadableDistribution("has a name that cannot be served")
+    kind = file_type(filename)
+    if kind is FileType.OTHER:
+        raise UnreadableDistribution("is neither a wheel nor an sdist")
+    project = candidate.folder
+    if kind is FileType.WHEEL:
+        named = _wheel_project(filename)
+        if project is not None and project != named:
+            raise UnreadableDistribution(f"is a wheel of `{named}` in the folder of `{project}`")
+        project = named
+    elif project is None:
+        project = _sdist_project(filename)
+    version = file_version(project, filename)
+    if version is None:
+        raise UnreadableDistribution(f"has a name that gives no version of `{project}`")
+    return project, version
+
+
+def _wheel_project(filename: str) -> NormalizedName:
+    try:
+        return parse_project_name(parse_wheel_filename(filename)[0])
+    except (InvalidWheelFilename, InvalidName) as error:
+        raise UnreadableDistribution("has a name that no wheel may have (PEP 427)") from error
+
+
+def _sdist_project(filename: str) -> NormalizedName:
+    """All before the last hyphen (PEP 625); names of old may be ambiguous, and want a folder (STANDARDS S54)."""
+    try:
+        return parse_project_name(filename.rpartition("-")[0])
+    except InvalidName as error:
+        raise UnreadableDistribution("has a name that no sdist may have (PEP 625)") from error
+
+
+def _is_servable(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return all(map(is_servable_filename, path.split("/")))
+
+
+def _is_still(candidate: Candidate, file: BinaryIO) -> bool:
+    found = os.fstat(file.fileno())
+    return (found.st_size, found.st_mtime_ns, found.st_ino) == (
+        candidate.size,
+        candidate.mtime_ns,
+        candidate.inode,
+    )
+
+
+def _core_metadata(file: BinaryIO, record: Record) -> CoreMetadata | None:
+    project, version = record.project, record.version
+    if project is None or version is None:  # such a record is faulty from the beginning
+        raise UnreadableDistribution("has no project")
+    if file_type(record.candidate.filename) is FileType.WHEEL:
+        return read_wheel(file, project=project, version=version)
+    return read_sdist(file, record.candidate.filename, project=project)
+
+
+def _upload_time(candidate: Candidate) -> datetime:
+    try:
+        return _EPOCH + timedelta(microseconds=candidate.mtime_ns // 1000)
+    except OverflowError as error:
+        raise UnreadableDistribution("has a modification time beyond the year 9999") from error
