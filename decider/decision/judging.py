@@ -115,17 +115,18 @@ class Judge:
             reasons=reasons,
             reason="; ".join(reasons),
             until=_next_change(applying, outcome),
-            considered=self._considered(matches, applying, outcome) if self._trace else (),
+            considered=self._considered(facts, matches, applying, outcome) if self._trace else (),
         )
 
     def _considered(
-        self, matches: Sequence[Match], applying: Sequence[Match], outcome: Outcome
+        self, facts: Facts, matches: Sequence[Match], applying: Sequence[Match], outcome: Outcome
     ) -> tuple[Considered, ...]:
         owner = owner_rule(self._rules, at=self._at)
         seen = {match.rule.id: _consider(match, applying, outcome) for match in matches}
         return tuple(
             seen[rule.id] if rule.id in seen else _consider_own(rule, owner, at=self._at)
             for rule in self._rules
+            if rule.digest_anywhere in {None, facts.file.sha256}
         )
 
 

@@ -90,6 +90,14 @@ class Rule(RuleDraft, frozen=True, kw_only=True, gc=False):
         """Whether the rule says the same of every file of a project, whatever file and index."""
         return self.index is None and all(getattr(self, name) is None for name in FILE_CONDITIONS)
 
+    @property
+    def digest_anywhere(self) -> str | None:
+        """The sha256 that a rule about every project names; None for other rules.
+
+        Such a rule can touch only files of that digest, so it is found by it: a feed of bad digests costs nothing.
+        """
+        return self.sha256 if self.project == "*" else None
+
 
 def parse_duration(text: str) -> timedelta:
     """A whole number and one of `s` `m` `h` `d` `w`; raise ValueError otherwise."""

@@ -32,7 +32,7 @@ class Snapshot:
         self.revision = revision
         self._by_id: dict[str, Rule] = {}
         self._by_pattern: Buckets = {}  # canonical pattern → its rules
-        self._by_sha256: Buckets = {}  # of rules about `*`: a feed of bad digests must cost nothing elsewhere
+        self._by_sha256: Buckets = {}  # Rule.digest_anywhere → its rules
         self._own: dict[str, Rule] = {}
         self._prefix_lengths: tuple[int, ...] = ()
         self._replace(rules, ())
@@ -135,11 +135,11 @@ def _rebucket(
 
 
 def _digest_key(rule: Rule) -> str | None:
-    return rule.sha256 if rule.project == _ANY else None
+    return rule.digest_anywhere
 
 
 def _pattern_key(rule: Rule) -> str | None:
-    return rule.project if _digest_key(rule) is None else None
+    return rule.project if rule.digest_anywhere is None else None
 
 
 def _is_prefix(pattern: str) -> bool:
