@@ -4,13 +4,13 @@ Judging and asking an index may not be added here: decisions enter, made with `t
 """
 
 from collections.abc import Collection
-from datetime import UTC, datetime
 from typing import Any
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from decider.decision import FileDecision, PageDecision
+from decider.rules import format_moment
 
 __all__ = ["explanation", "explanation_unavailable", "is_about"]
 
@@ -35,7 +35,14 @@ def explanation(
 
 def explanation_unavailable(project: str, *, repository: str, problem: dict[str, Any]) -> dict[str, Any]:
     """What stands for a project of a requirements or lock file that no decision could be made about."""
-    return {"project": project, "repository": repository, "index": None, "files": [], "missing": [], "problem": problem}
+    return {
+        "project": project,
+        "repository": repository,
+        "index": None,
+        "files": [],
+        "missing": [],
+        "problem": problem,
+    }
 
 
 def is_about(file: FileDecision, *, specifier: SpecifierSet | None, filenames: Collection[str]) -> bool:
@@ -61,10 +68,6 @@ def _file(file: FileDecision) -> dict[str, Any]:
         "verdict": file.verdict.value,
         "rules": [rule.id for rule in file.rules],
         "reason": file.reason or None,
-        "until": _rfc3339(file.until),
+        "until": format_moment(file.until) if file.until else None,
         "considered": [{"id": one.id, "applied": one.applied, "why": one.why} for one in file.considered],
     }
-
-
-def _rfc3339(at: datetime | None) -> str | None:
-    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")

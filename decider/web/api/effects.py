@@ -1,0 +1,141 @@
+"""What a change of rules would do to the current pages: the same decision, made by two snapshots.
+
+Bounded: it looks at MAX_PAGES pages and names MAX_FILES files at most, and says so where there may be more.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+
+from decider.decision import FileDecision, Verdict
+from decider.errors import IndexError_, NotFound, ProjectNotFound
+from decider.names import Kind, NormalizedName, parse_pattern
+from decider.repository import Repositories
+from decider.rules import Rule, Snapshot
+from decider.web.api.asking import ask_all
+from decider.web.api.shapes import Effect, Effects, Unanswered
+
+__all__ = ["MAX_FILES", "MAX_PAGES", "Change", "effects_of"]
+
+MAX_PAGES = 100
+MAX_FILES = 1_000
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """Rules before and after a change."""
+
+    removed: tuple[Rule, ...] = ()
+    stored: tuple[Rule, ...] = ()  #: new ones, with provisional ids, and changed ones
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Every rule that the change is about."""
+        return self.removed + self.stored
+
+
+class _Place(msgspec.Struct, frozen=True, order=True):
+    """A project in a repository."""
+
+    project: NormalizedName
+    repository: str
+
+
+def effects_of(change: Change, repositories: Repositories, *, at: datetime) -> Effects:
+    """The files whose verdict the change would change; raise StoreUnavailable."""
+    before = repositories.snapshot()
+    kept = {rule.id for rule in change.stored}
+    after = before.updated(
+        before.revision + 1, change.stored, [rule.id for rule in change.removed if rule.id not in kept]
+    )
+    places, unanswered, is_partial = _places(change.rules, repositories)
+    chosen = places[:MAX_PAGES]
+
+    def compare(place: _Place) -> list[Effect]:
+        return list(_compare(place, repositories, before, after, at))
+
+    files: list[Effect] = []
+    for place, answer in zip(chosen, ask_all(compare, chosen), strict=True):
+        if isinstance(answer, (NotFound, IndexError_)):
+            index = answer.index if isinstance(answer, IndexError_) else None
+            unanswered.append(Unanswered(project=place.project, index=index, detail=str(answer)))
+        else:
+            files += answer
+    return Effects(
+        files=tuple(files[:MAX_FILES]),
+        truncated=is_partial or len(places) > MAX_PAGES or len(files) > MAX_FILES or bool(unanswered),
+        unanswered=tuple(unanswered),
+    )
+
+
+def _places(rules: Iterable[Rule], repositories: Repositories) -> tuple[list[_Place], list[Unanswered], bool]:
+    """Where the rules can change something, as far as that can be told; and whether that is not all.
+
+    Which projects a pattern means, only an index with a list of them tells; local ones are asked.
+    """
+    places: set[_Place] = set()
+    unanswered: list[Unanswered] = []
+    patterns: set[tuple[str, tuple[str, ...] | None]] = set()
+    for rule in rules:
+        pattern = parse_pattern(rule.project)
+        if pattern.kind is Kind.EXACT:
+            where = rule.repositories or repositories.names
+            places.update(
+                _Place(NormalizedName(pattern.stem), name) for name in where if name in repositories.names
+            )
+        else:
+            patterns.add((rule.project, rule.repositories))
+    if not patterns:
+        return sorted(places), [], False
+    known = _local_projects(repositories, unanswered)
+    for spelling, named in patterns:
+        pattern = parse_pattern(spelling)
+        matching = [project for project in known if pattern.matches(project)]
+        places.update(_Place(project, name) for project in matching for name in named or repositories.names)
+    return sorted(places), unanswered, True
+
+
+def _local_projects(repositories: Repositories, unanswered: list[Unanswered]) -> Collection[NormalizedName]:
+    found: set[NormalizedName] = set()
+    for index in repositories.indexes.values():
+        if not index.is_internal:
+            continue
+        try:
+            found |= index.fetch_projects()
+        except IndexError_ as error:
+            unanswered.append(Unanswered(project=None, index=error.index, detail=error.detail))
+    return found
+
+
+def _compare(
+    place: _Place, repositories: Repositories, before: Snapshot, after: Snapshot, at: datetime
+) -> Iterator[Effect]:
+    was = {one.file.filename: one for one in _decide(place, repositories, before, at)}
+    now = {one.file.filename: one for one in _decide(place, repositories, after, at)}
+    for filename in [*was, *(name for name in now if name not in was)]:
+        old, new = was.get(filename), now.get(filename)
+        if _verdict(old) is _verdict(new):
+            continue
+        yield Effect(
+            project=place.project,
+            repository=place.repository,
+            filename=filename,
+            version=next(one.version for one in (new, old) if one),
+            before=_verdict(old),
+            after=_verdict(new),
+            rules=tuple(rule.id for rule in new.rules) if new else (),
+            reason=(new.reason or None) if new else None,
+        )
+
+
+def _decide(
+    place: _Place, repositories: Repositories, snapshot: Snapshot, at: datetime
+) -> Sequence[FileDecision]:
+    try:
+        return repositories.decide_page(place.repository, place.project, at=at, snapshot=snapshot).files
+    except ProjectNotFound:
+        return ()
+
+
+def _verdict(decision: FileDecision | None) -> Verdict | None:
+    return decision.verdict if decision else None
