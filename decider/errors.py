@@ -21,6 +21,7 @@ DeciderError
 ├── Unauthenticated        no valid token
 ├── Forbidden              a valid token whose role is too low
 ├── TooManyRequests        failed logins come too fast
+├── CannotStart            what keeps `decider up` from serving
 └── StoreUnavailable       the store cannot be read or written
 
 Facts are attributes; the text is lower-case, one line, input in backticks. HTTP statuses, logging and logic
@@ -82,8 +83,8 @@ class ProjectNotFound(NotFound):
         self.project = project
         self.index = index
         self.detail = detail
-        where = f"index `{index}` has" if index else "no index of this repository has"
-        super().__init__(detail or f"{where} no project `{project}`")
+        where = f"index `{index}` has no" if index else "no index of this repository has a"
+        super().__init__(detail or f"{where} project `{project}`")
 
 
 class FileNotListed(NotFound):
@@ -171,3 +172,7 @@ class TooManyRequests(DeciderError):
 
 class StoreUnavailable(DeciderError):
     """The store cannot be read or written; nothing was changed."""
+
+
+class CannotStart(DeciderError):
+    """What keeps `decider up` from serving, in one line."""

@@ -70,7 +70,6 @@ def _index(
             Path(index.path),
             cache_dir=Path(settings.data_dir) / "metadata",
             stage_dir=stage_folder(settings, index, user),
-            clock=clock,
         )
     return RemoteIndex(
         index, internal_host=settings.internal_host, internal_port=settings.internal_port, clock=clock

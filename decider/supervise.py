@@ -21,14 +21,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from decider.errors import DeciderError, InvalidSettings
+from decider.errors import CannotStart, DeciderError, InvalidSettings
 from decider.index.hosts import host_and_port
 from decider.nginx_config import render_nginx_config
 from decider.settings import Settings, settings_to_json
 from decider.worker_user import WorkerUser, worker_user
 from decider.wsgi import SOCKET
 
-__all__ = ["CannotStart", "Supervisor", "nginx_fault", "prepare_data_dir"]
+__all__ = ["Supervisor", "nginx_fault", "prepare_data_dir"]
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +40,6 @@ _STABLE_S = 5.0  #: a child that lived this long is started again at once
 _MAX_PAUSE_S = 10.0
 _ACCEPTED = "run/accepted.json"
 _CONFIG = "run/nginx.conf"
-
-
-class CannotStart(DeciderError):
-    """What keeps `up` from starting, in one line."""
 
 
 def prepare_data_dir(settings: Settings, user: WorkerUser | None) -> Path:

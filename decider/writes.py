@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from decider.decision import FileDecision
-from decider.errors import Conflict, PreconditionFailed, RecordNotFound, StoreUnavailable
+from decider.errors import Conflict, DeciderError, PreconditionFailed, RecordNotFound, StoreUnavailable
 from decider.files import ProjectPage
 from decider.names import NormalizedName
 from decider.rules import Action, RuleDraft
@@ -113,6 +113,7 @@ class PendingWrites:
 
     def run(self, stopping: threading.Event, *, periodic: Callable[[], None] | None = None) -> None:
         """Write what is queued until `stopping` is set; call `periodic` about twice a second."""
+        told = ""
         while not stopping.is_set():
             self._wake.wait(0.5)
             self._wake.clear()
@@ -120,8 +121,11 @@ class PendingWrites:
                 if periodic is not None:
                     periodic()
                 self.flush()
-            except Exception:  # this thread has no caller: what it cannot write now it tries again
-                log.warning("write.delayed", exc_info=True)
+                told = ""
+            except Exception as error:  # this thread has no caller: what it cannot write now it tries again
+                if repr(error) != told:
+                    told = repr(error)
+                    log.warning("write.delayed", exc_info=not isinstance(error, DeciderError), extra={"cause": told})
                 stopping.wait(RETRY_S)
 
     def flush(self) -> None:

@@ -26,7 +26,9 @@ blueprint = Blueprint("gate", __name__, url_prefix="/-")
 
 VARY = "Accept, Accept-Encoding"
 PAGE_LIFETIME_S = 24 * 3600  #: in nginx's cache, at most; its key changes with the page
-GZIP_LEVEL = 4  #: pages are compressed once and stored: between speed of the cold page and size of the warm one
+GZIP_LEVEL = (
+    4  #: pages are compressed once and stored: between speed of the cold page and size of the warm one
+)
 
 
 # -- Arguments
@@ -71,17 +73,13 @@ def _kept_briefly(response: Response) -> Response:
     return response
 
 
-def _answer(decide: Callable[[], dict[str, str]]) -> Response:
-    """200 with the headers that `decide` gives, 403 where it refuses by raising."""
+def _answer(decide: Callable[[], dict[str, str] | None]) -> Response:
+    """200 with the headers that `decide` gives, 403 where it gives none or raises."""
     try:
         headers = decide()
     except DeciderError:
-        return _kept_briefly(Response(status=403))
-    return _kept_briefly(Response(status=200, headers=headers))
-
-
-class _Refused(DeciderError):
-    """Internal: the file is held or blocked."""
+        headers = None
+    return _kept_briefly(Response(status=403) if headers is None else Response(status=200, headers=headers))
 
 
 @blueprint.get("/decision/page")
@@ -112,10 +110,10 @@ def decide_projects() -> Response:
 def decide_file() -> Response:
     """May the file be served: with where its bytes are."""
 
-    def decide() -> dict[str, str]:
+    def decide() -> dict[str, str] | None:
         located = _decide_file()
         if located.decision.verdict.is_refusal or located.location is None:
-            raise _Refused
+            return None
         place = located.location
         headers = {
             "X-Decider-Root": place.root,
@@ -222,7 +220,9 @@ def refuse_file() -> Response:
             return _refused_file(located.decision)
         if located.location is None:
             return problem(
-                status=404, title="Not offered", detail="the file is listed; this companion of it is not offered"
+                status=404,
+                title="Not offered",
+                detail="the file is listed; this companion of it is not offered",
             )
         return _changed_meanwhile()
 
@@ -267,7 +267,9 @@ def _refused_file(decision: FileDecision) -> Response:
 
 def _changed_meanwhile() -> Response:
     """The decision was no, and is yes now (or nginx could not read the bytes): ask again, nothing is served here."""
-    response = problem(status=503, title="Service Unavailable", detail="it could not be served just now; ask again")
+    response = problem(
+        status=503, title="Service Unavailable", detail="it could not be served just now; ask again"
+    )
     response.headers["Retry-After"] = "1"
     return response
 
@@ -308,8 +310,6 @@ def ready() -> Response:
     from decider.web.readiness import readiness  # noqa: PLC0415 (keeps the hot path's module small)
 
     return readiness(services())
-
-
 
 
 @blueprint.get("/alive")
