@@ -34,6 +34,11 @@ class Address(NamedTuple):
     host: str
     port: int
 
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether a listener there has all addresses of the machine."""
+        return self.host in {"0.0.0.0", "::"}  # noqa: S104 (compared, not bound)
+
     def __str__(self) -> str:
         """As URLs and nginx write it: `[::1]:8080`."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

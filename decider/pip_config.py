@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import pypi_simple
-
 from decider.addresses import parse_base_url
 
 __all__ = ["PipSetting", "pip_index", "pip_setting"]
@@ -32,6 +30,8 @@ def pip_index(environ: Mapping[str, str], *, prefix: str = sys.prefix) -> str:
     """The base URL of the index that pip uses; raise ValueError, without secrets, where decider cannot use it."""
     found = pip_setting("index-url", environ, prefix=prefix)
     if found is None:
+        import pypi_simple  # noqa: PLC0415 (large, and most processes are handed their settings)
+
         return parse_base_url(pypi_simple.PYPI_SIMPLE_ENDPOINT)
     try:
         if found.value.lower().startswith("file:"):

@@ -164,6 +164,16 @@ def _uncapitalized(error: Exception) -> str:
     return text[:1].lower() + text[1:]
 
 
+def _leads_to(url: str, own: tuple[Address, ...], public_url: str | None) -> bool:
+    """Whether asking `url` would be asking decider's own listeners, over and over."""
+    host, port = url_address(url)
+    host = "127.0.0.1" if host == "localhost" else host
+    return bool(public_url and url.startswith(public_url)) or any(
+        port == listener.port and (host == listener.host or (listener.is_wildcard and is_loopback(host)))
+        for listener in own
+    )
+
+
 def _expand_home(text: str) -> Path:
     try:
         return Path(text).expanduser()

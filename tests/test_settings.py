@@ -315,6 +315,8 @@ def test_every_fault_at_once(faults: Faults) -> None:
         ),
         ('[indexes.a]\nurl = "http://127.0.0.1:8080/simple/"', "indexes.a.url"),
         ('[indexes.a]\nurl = "http://127.0.0.1:8081/indexes/a/"', "indexes.a.url"),
+        ('[indexes.a]\nurl = "http://localhost:8080/simple/"', "indexes.a.url"),
+        ('listen = "[::]:80"\n[indexes.a]\nurl = "http://127.0.0.1/simple/"', "indexes.a.url"),
         (
             'public_url = "https://d.example/"\n[indexes.a]\nurl = "https://d.example/simple/"',
             "indexes.a.url",
