@@ -46,9 +46,7 @@ def page_fingerprint(
 
 def rules_for_pages(pages: Sequence[ProjectPage], snapshot: Snapshot, *, repository: str) -> tuple[Rule, ...]:
     """Every rule that can touch the files of `pages`, oldest first."""
-    digests: list[str] = []
-    if snapshot.names_digests:
-        digests = [digest for page in pages for file in page.files if (digest := file.sha256) is not None]
+    digests = frozenset[str]().union(*(page.sha256s for page in pages)) if snapshot.names_digests else ()
     return snapshot.rules_for(pages[0].project, repository, sha256=digests)
 
 
@@ -105,21 +103,21 @@ def _asks_for_age(rule: Rule, pages: Sequence[ProjectPage], at: datetime) -> boo
 def _ages(
     pages: Sequence[ProjectPage], rules: Sequence[Rule], *, at: datetime, first_seen: Mapping[str, datetime]
 ) -> _Ages:
-    """What `rules` that ask for a file's age make of the files; one look at each file, none without such rules."""
+    """What `rules` that ask for a file's age make of the files; old files and pages without such rules cost nothing."""
     if not rules:
         return _Ages([], [])
     oldest = min(_threshold(rule, at) for rule in rules)  # older files are out of every such rule, for good
     clocks: list[datetime] = []
     undated: list[tuple[str, datetime | None]] = []
     for page in pages:
-        for file in page.files:
-            clock = file.upload_time
-            if clock is None:
-                clock = first_seen.get(file.filename)
-                if clock is None or clock > oldest:
-                    undated.append((file.filename, clock))
-            if clock is not None and clock > oldest:
-                clocks.append(clock)
+        clocks += page.upload_times[bisect_right(page.upload_times, oldest) :]
+        for filename in page.undated:
+            seen = first_seen.get(filename)
+            if seen is None:
+                undated.append((filename, None))
+            elif seen > oldest:
+                undated.append((filename, seen))
+                clocks.append(seen)
     clocks.sort()
     return _Ages(
         [moment for rule in rules if (moment := _comes_of_age(rule, clocks, at)) is not None], undated

@@ -63,6 +63,11 @@ class Judge:
         """Judge by `rules`, those of Snapshot.rules_for; `merged` maps names of files not from `index` to theirs."""
         self._rules = sorted(rules, key=age_order)
         self._matchers = [Matcher(rule) for rule in self._rules if rule.action is not Action.OWN]
+        self._restrictions = [
+            matcher
+            for matcher in self._matchers
+            if matcher.rule.action in _RESTRICTIONS and matcher.rule.is_active(at)
+        ]
         self._project = project
         self._index = index
         self._at = at
@@ -73,10 +78,7 @@ class Judge:
     @property
     def is_idle(self) -> bool:
         """Whether no rule restricts anything, so that every file is plainly allowed."""
-        return not any(
-            matcher.rule.action in _RESTRICTIONS and matcher.rule.is_active(self._at)
-            for matcher in self._matchers
-        )
+        return not self._restrictions
 
     def decide(self, file: DistributionFile) -> FileDecision:
         """The decision for `file`."""
@@ -87,9 +89,8 @@ class Judge:
     def decide_restricted(self, file: DistributionFile) -> FileDecision | None:
         """The decision for `file`, as `decide`; None when no restriction matches: a plain allow."""
         facts = self._facts(file)
-        matches = [match for matcher in self._matchers if (match := matcher.match(facts)).applies]
-        if any(match.rule.action in _RESTRICTIONS for match in matches):
-            return self._decision(facts, matches)
+        if any(matcher.match(facts).applies for matcher in self._restrictions):
+            return self._decision(facts, [matcher.match(facts) for matcher in self._matchers])
         return None
 
     def _facts(self, file: DistributionFile) -> Facts:

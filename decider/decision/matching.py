@@ -12,8 +12,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from fnmatch import translate
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
@@ -27,7 +28,7 @@ __all__ = ["Facts", "Match", "Matcher", "sentence"]
 Text = tuple[str, *tuple[object, ...]]
 
 
-class Finding(NamedTuple):
+class Finding(msgspec.Struct, frozen=True, gc=False):
     """What one condition says of a file."""
 
     holds: bool | None  #: None: cannot be judged
@@ -36,7 +37,7 @@ class Finding(NamedTuple):
     is_telling: bool = False  #: whether the reason given to clients should say it too
 
 
-class Match(NamedTuple):
+class Match(msgspec.Struct, frozen=True, gc=False):
     """What one rule says of a file."""
 
     rule: Rule
@@ -104,19 +105,22 @@ class Matcher:
         rule = self.rule
         if not rule.is_active(facts.at):
             return Match(rule, False, (("expired since {}", rule.expires_at),))
-        ends = rule.expires_at
-        why: list[Text] = []
-        telling: list[Text] = []
+        findings = []
         for condition, value in self._conditions:
             finding = condition(value, facts, rule)
             if finding.holds is False or (finding.holds is None and rule.action is Action.ALLOW):
                 return Match(rule, False, (finding.why,))
-            why.append(finding.why)
-            if finding.is_telling or finding.holds is None:
-                telling.append(finding.why)
-            if finding.ends is not None and (ends is None or finding.ends < ends):
-                ends = finding.ends
-        return Match(rule, True, tuple(why), ends, tuple(telling))
+            findings.append(finding)
+        return Match(
+            rule,
+            True,
+            tuple([finding.why for finding in findings]),
+            min(
+                (ends for ends in (rule.expires_at, *(one.ends for one in findings)) if ends is not None),
+                default=None,
+            ),
+            tuple([one.why for one in findings if one.is_telling or one.holds is None]),
+        )
 
 
 def sentence(text: Text) -> str:

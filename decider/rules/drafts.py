@@ -231,7 +231,7 @@ def _several(value: object, read: Callable[[object], str]) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         _fail("must be a list of text")
     if not value:
-        _fail("must not be empty: leave it out to mean all")
+        _fail("must not be empty: leave it out instead")
     if len(value) > _MAX_NAMES:
         _fail(f"has more than {_MAX_NAMES} entries")
     return tuple(dict.fromkeys(read(one) for one in value))
