@@ -120,7 +120,9 @@ def verify_chain(rows: Iterable[tuple[int, bytes]], head: Head) -> tuple[int, tu
     last_id, last_hash = START.id, START.hash  # the hash is "" where it is not known
     for row_id, stored in rows:
         count += 1
-        if row_id != last_id + 1:
+        if row_id <= last_id:
+            faults.append(AuditFault(row_id, "is there twice"))
+        elif row_id != last_id + 1:
             faults.append(_missing(last_id + 1, row_id - 1))
             last_hash = ""
         found, last_hash = _verify_entry(row_id, stored, last_hash)

@@ -1,0 +1,274 @@
+# ruff: noqa: D102 (what the methods promise is said once, in `Store`)
+"""The store of several machines: one Redis, with an append-only file that is synced before each reply.
+
+A change reads what it needs while it watches the head, and takes effect in one MULTI/EXEC, which fails when another
+change came first; then it is made anew. Only a server set up as in deploy/redis.conf makes "acknowledged" mean "on
+disk": see `durability_fault`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import TypeVar
+
+from redis.exceptions import ResponseError
+
+from decider.rules import Action, Rule
+from decider.store import AuditEntry, AuditFault, Page, Review, ReviewState, RulesetInfo, Token
+from decider.store.audit import START, Head, decode_entry, verify_chain
+from decider.store.cursors import decode_audit_cursor, decode_cursor, make_audit_page, make_page
+from decider.store.encoding import (
+    decode_review,
+    decode_rule,
+    decode_rules,
+    decode_ruleset,
+    from_micros,
+    to_micros,
+)
+from decider.store.redis_address import RedisAddress
+from decider.store.redis_changes import Changes
+from decider.store.redis_keys import (
+    AUDIT,
+    AUDIT_INDEX,
+    AUDIT_TIMES,
+    HEAD,
+    REVIEW_INDEX,
+    REVIEWS,
+    RULE_INDEX,
+    RULES,
+    RULESETS,
+    SECRETS,
+    TOKENS,
+    USED,
+    index_range,
+    seen_key,
+)
+from decider.store.redis_session import Session, Sessions
+from decider.store.redis_transaction import read_token, seen_commands
+from decider.store.transaction import TOUCH_EVERY, Transaction
+from decider.store.transactional import TransactionalStore
+
+__all__ = ["RedisStore"]
+
+T = TypeVar("T")
+
+_READ_TIMEOUT_S = 1.0  # decisions wait for reads, and have a snapshot to go on with
+_WRITE_TIMEOUT_S = 10.0  # a feed of 100,000 rules is written and synced as a whole
+_CHUNK = 200  # records read at a time by a listing
+_AUDIT_CHUNK = 50  # audit entries read at a time: they may be long
+_NO_ENTRY = 10**18  # an audit id past all others
+_DURABLE = {"appendonly": "yes", "appendfsync": "always"}
+
+
+class RedisStore(TransactionalStore):
+    """See `Store`; connects when first used."""
+
+    def __init__(self, address: RedisAddress) -> None:
+        self._reading = Sessions(address, timeout_s=_READ_TIMEOUT_S)
+        self._writing = Sessions(address, timeout_s=_WRITE_TIMEOUT_S)
+        self._changes = Changes(reading=self._reading, writing=self._writing)
+
+    def close(self) -> None:
+        self._reading.close()
+        self._writing.close()
+
+    def ping(self) -> None:
+        self._read(lambda tx: tx.state)
+
+    def durability_fault(self) -> str | None:
+        for name, wanted in _DURABLE.items():
+            found = self._setting(name)
+            if found is None:
+                return (
+                    f"Redis does not tell its `{name}`, so nobody knows whether it syncs each change to disk"
+                )
+            if found != wanted:
+                return f"Redis runs with `{name} {found}` and may lose changes: `{name} {wanted}` is needed"
+        return None
+
+    def revision(self) -> int:
+        with self._reading.open() as session:
+            return int(session.call("HGET", HEAD, "revision") or 0)
+
+    def load_rules(self) -> tuple[int, tuple[Rule, ...]]:
+        with self._reading.open() as session:
+            revision, bodies = session.read_together([("HGET", HEAD, "revision"), ("HVALS", RULES)])
+            return int(revision or 0), tuple(sorted(decode_rules(bodies), key=lambda rule: rule.id))
+
+    def changes_since(self, revision: int) -> tuple[int, tuple[Rule, ...], frozenset[str]] | None:
+        return self._changes.ask(lambda tx: tx.changes_since(revision))
+
+    def list_rules(
+        self,
+        *,
+        at: datetime,
+        project: str | None = None,
+        action: Action | None = None,
+        ruleset: str | None = None,
+        active: bool | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[Rule]:
+        after = decode_cursor("rules", cursor)
+        wanted = {"project": project, "ruleset": ruleset, "action": action}
+        with self._reading.open() as session:
+            rules = map(decode_rule, _indexed(session, RULE_INDEX, RULES, _narrowest(wanted), after))
+            found = (
+                rule for rule in rules if _matches(rule, wanted) and active in {None, rule.is_active(at)}
+            )
+            return make_page("rules", found, limit, lambda rule: rule.id)
+
+    def list_rulesets(self, *, limit: int = 100, cursor: str | None = None) -> Page[RulesetInfo]:
+        after = decode_cursor("rulesets", cursor)
+        with self._reading.open() as session:
+            infos = sorted(map(decode_ruleset, session.call("HVALS", RULESETS)), key=lambda info: info.name)
+        found = (info for info in infos if info.name > after)
+        return make_page("rulesets", found, limit, lambda info: info.name)
+
+    def find_token(self, secret_hash: str) -> Token | None:
+        with self._reading.open() as session:
+            token_id = session.call("HGET", SECRETS, secret_hash)
+            if token_id is None:
+                return None
+            body, used = session.call_all([("HGET", TOKENS, token_id), ("HGET", USED, token_id)])
+            return read_token(body, used)
+
+    def touch_token(self, token_id: str, *, at: datetime) -> None:
+        with self._reading.open() as session:
+            known, used = session.call_all([("HEXISTS", TOKENS, token_id), ("HGET", USED, token_id)])
+            if known and (used is None or int(used) <= to_micros(at - TOUCH_EVERY)):
+                session.call("HSET", USED, token_id, to_micros(at))
+
+    def list_reviews(
+        self,
+        *,
+        state: ReviewState | None = None,
+        project: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[Review]:
+        after = decode_cursor("reviews", cursor)
+        wanted = {"project": project, "state": state}
+        with self._reading.open() as session:
+            bodies = _indexed(session, REVIEW_INDEX, REVIEWS, _narrowest(wanted), after)
+            reviews = (decode_review(body).review for body in bodies)
+            found = (review for review in reviews if _matches(review, wanted))
+            return make_page("reviews", found, limit, lambda review: review.id)
+
+    def note_first_seen(self, index: str, project: str, filenames: Iterable[str], *, at: datetime) -> None:
+        new = set(filenames).difference(self.first_seen(index, project))
+        if new:
+            with self._writing.open() as session:
+                session.execute(seen_commands(index, project, dict.fromkeys(sorted(new), at)))
+
+    def first_seen(self, index: str, project: str) -> Mapping[str, datetime]:
+        with self._reading.open() as session:
+            reply = iter(session.call("HGETALL", seen_key(index, project)))
+            return {
+                filename.decode(): from_micros(int(at)) for filename, at in zip(reply, reply, strict=True)
+            }
+
+    def list_audit(
+        self,
+        *,
+        since: datetime | None = None,
+        actor: str | None = None,
+        rule: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[AuditEntry]:
+        after = decode_audit_cursor(cursor)
+        with self._reading.open() as session:
+            if since is not None:
+                after = max(after, _last_before(session, since))
+            if rule is None and actor is None:
+                rows = _entries(session, after)
+            else:
+                rows = _indexed_entries(session, _narrowest({"rule": rule, "actor": actor}), after)
+            entries = (decode_entry(stored) for _, stored in rows)
+            found = (
+                (entry, size)
+                for entry, size in entries
+                if (since is None or entry.at >= since) and actor in {None, entry.actor}
+            )
+            return make_audit_page(found, limit)
+
+    def iterate_audit(self) -> Iterator[AuditEntry]:
+        with self._reading.open() as session:
+            for _, stored in _entries(session, 0):
+                yield decode_entry(stored)[0]
+
+    def verify_audit(self) -> tuple[int, tuple[AuditFault, ...]]:
+        with self._reading.open() as session:
+            head, newest = session.read_together(
+                [("HMGET", HEAD, "audit_id", "audit_hash"), ("XREVRANGE", AUDIT, "+", "-", "COUNT", 1)]
+            )
+            last = newest[0][0].decode() if newest else "0"
+            known = Head(int(head[0]), head[1].decode()) if head[0] else START
+            return verify_chain(_entries(session, 0, last), known)
+
+    def _write(self, change: Callable[[Transaction], T]) -> T:
+        return self._changes.run(change)
+
+    def _read(self, question: Callable[[Transaction], T]) -> T:
+        return self._changes.ask(question)
+
+    def _setting(self, name: str) -> str | None:
+        with self._reading.open() as session:
+            try:
+                reply = session.call("CONFIG", "GET", name)
+            except ResponseError:
+                return None  # not permitted, or renamed
+            return reply[1].decode() if reply else None
+
+
+def _indexed(
+    session: Session, index: str, records: str, wanted: tuple[str, str], after: str
+) -> Iterator[bytes]:
+    """The records of one value of an index, oldest first, those after the id `after`."""
+    for ids in _ids(session, index, wanted, after):
+        yield from (body for body in session.call("HMGET", records, *ids) if body is not None)
+
+
+def _ids(session: Session, index: str, wanted: tuple[str, str], after: str) -> Iterator[list[bytes]]:
+    start: str | bytes
+    start, end = index_range(*wanted, after)
+    while members := session.call("ZRANGEBYLEX", index, start, end, "LIMIT", 0, _CHUNK):
+        yield [member.rpartition(b" ")[2] for member in members]
+        start = b"(" + members[-1]
+
+
+def _entries(session: Session, after: int, last: str = "+") -> Iterator[tuple[int, bytes]]:
+    """(id, stored form) of the audit entries after one, oldest first, up to the stream's id `last`."""
+    start = f"{after + 1}"
+    while rows := session.call("XRANGE", AUDIT, start, last, "COUNT", _AUDIT_CHUNK):
+        yield from map(_entry, rows)
+        time, _, sequence = rows[-1][0].decode().partition("-")
+        start = f"{time}-{int(sequence) + 1}"
+
+
+def _indexed_entries(session: Session, wanted: tuple[str, str], after: int) -> Iterator[tuple[int, bytes]]:
+    for ids in _ids(session, AUDIT_INDEX, wanted, f"{after:018}"):
+        for start in range(0, len(ids), _AUDIT_CHUNK):
+            numbers = [int(entry_id) for entry_id in ids[start : start + _AUDIT_CHUNK]]
+            found = session.call_all([("XRANGE", AUDIT, number, number) for number in numbers])
+            yield from (_entry(row) for rows in found for row in rows)
+
+
+def _entry(row: tuple[bytes, tuple[bytes, bytes]]) -> tuple[int, bytes]:
+    stream_id, (_, stored) = row
+    return int(stream_id.partition(b"-")[0]), stored
+
+
+def _last_before(session: Session, since: datetime) -> int:
+    """The last entry up to which all are older than `since`: where to begin."""
+    later = session.call("ZRANGEBYSCORE", AUDIT_TIMES, to_micros(since), "+inf", "LIMIT", 0, 1)
+    return int(later[0]) - 1 if later else _NO_ENTRY
+
+
+def _narrowest(wanted: Mapping[str, str | None]) -> tuple[str, str]:
+    """The first condition, which the index answers: they are ordered by how few they match."""
+    return next(((name, value) for name, value in wanted.items() if value is not None), ("all", ""))
+
+
+def _matches(record: Rule | Review, wanted: Mapping[str, str | None]) -> bool:
+    return all(value is None or value == getattr(record, name) for name, value in wanted.items())

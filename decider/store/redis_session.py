@@ -1,0 +1,146 @@
+"""Talking to Redis: short sessions on pooled connections, plain replies, every error as StoreUnavailable.
+
+The client library's own pipeline is not used for changes: it reports a connection that broke while EXEC was under
+way like a lost race, and a change that took effect would be made again. What is stored may not be said here.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from redis import Connection, ConnectionPool, SSLConnection
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
+
+from decider.errors import StoreUnavailable
+from decider.store.redis_address import RedisAddress
+
+__all__ = ["Command", "Session", "Sessions"]
+
+Command = tuple[str | bytes | int, ...]
+
+_CONNECT_TIMEOUT_S = 1.0
+_BATCH = 1000  # commands sent before their replies are read: neither side has to buffer more
+
+
+class Session:
+    """A connection that is ours for a while; replies come as Redis sends them: bytes, ints, lists, None."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.in_doubt = (
+            False  #: EXEC was sent and not answered: the commands may have taken effect, or yet may
+        )
+
+    def call(self, *command: str | bytes | int) -> Any:
+        """The reply to one command."""
+        self._connection.send_command(*command)
+        return self._connection.read_response()
+
+    def call_all(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies to many commands, sent together; not atomic."""
+        replies: list[Any] = []
+        for start in range(0, len(commands), _BATCH):
+            batch = commands[start : start + _BATCH]
+            self._send(batch)
+            replies.extend(self._connection.read_response() for _ in batch)
+        return replies
+
+    def execute(self, commands: Sequence[Command]) -> list[Any] | None:
+        """The replies to commands that take effect together; None where a watched key changed: none did then."""
+        self.call("MULTI")
+        self.call_all(commands)  # raises where one is refused, and nothing takes effect
+        self.in_doubt = True
+        try:
+            replies: list[Any] | None = self.call("EXEC")
+        except ResponseError:
+            self.in_doubt = False
+            raise
+        self.in_doubt = False
+        for reply in replies or ():
+            if isinstance(reply, ResponseError):
+                raise reply
+        return replies
+
+    def read_together(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies to reads, all of one moment; not for use while a key is watched."""
+        return self.execute(commands) or []
+
+    def _send(self, commands: Iterable[Command]) -> None:
+        self._connection.send_packed_command(self._connection.pack_commands(commands))
+
+
+class Sessions:
+    """Sessions with one Redis; safe to share between threads, and after a fork."""
+
+    def __init__(self, address: RedisAddress, *, timeout_s: float) -> None:
+        self._address = address
+        self._pool = _make_pool(address, timeout_s)
+
+    @contextmanager
+    def open(self) -> Iterator[Session]:
+        """A session; raise StoreUnavailable for whatever goes wrong with Redis inside."""
+        with self._errors():
+            connection: Any = self._pool.get_connection()
+            try:
+                yield Session(connection)
+            except BaseException:
+                connection.disconnect()  # replies may be under way, or keys watched
+                raise
+            finally:
+                self._pool.release(connection)
+
+    def close(self) -> None:
+        """Disconnect all."""
+        self._pool.disconnect()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            text = " ".join(str(error).split())
+            if any(secret in text for secret in self._address.secrets):
+                raise StoreUnavailable(f"{self._address}: {type(error).__name__}") from None
+            raise StoreUnavailable(f"{self._address}: {text}") from error
+        except msgspec.MsgspecError as error:
+            raise StoreUnavailable(f"{self._address}: a record cannot be read: {error}") from error
+
+
+def _make_pool(address: RedisAddress, timeout_s: float) -> ConnectionPool:
+    common: dict[str, Any] = {
+        "db": address.database,
+        "username": address.username,
+        "password": address.password,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+        "socket_keepalive": True,
+        # Sent twice, a change could be made twice; and a decision has no time for a second try.
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+    }
+    if address.master is not None:
+        sentinel = Sentinel(  # type: ignore[no-untyped-call]  # the library has no types here
+            list(address.hosts),
+            sentinel_kwargs={
+                "username": address.sentinel_username,
+                "password": address.sentinel_password,
+                "socket_timeout": _CONNECT_TIMEOUT_S,
+                "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+                "retry": Retry(NoBackoff(), 0),
+                "protocol": 2,
+            },
+        )
+        return SentinelConnectionPool(address.master, sentinel, **common)  # type: ignore[no-untyped-call]
+    ((host, port),) = address.hosts
+    if not address.tls:
+        return ConnectionPool(Connection, host=host, port=port, **common)
+    verified: dict[str, Any] = {
+        "ssl_cert_reqs": "required",
+        "ssl_check_hostname": True,
+        "ssl_ca_certs": address.ca_file,
+    }
+    return ConnectionPool(SSLConnection, host=host, port=port, **common, **verified)
