@@ -3,6 +3,7 @@
 import logging
 import sys
 
+from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
 __all__ = ["EventFormatter", "GunicornLogger", "configure"]
@@ -17,7 +18,12 @@ class EventFormatter(logging.Formatter):
         """The line; control characters in fields are escaped, so that no field can forge a line."""
         at = self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z")
         fields = {name: value for name, value in vars(record).items() if name not in _ORDINARY}
-        words = [at, record.levelname, record.getMessage(), *(f"{name}={value!r}" for name, value in fields.items())]
+        words = [
+            at,
+            record.levelname,
+            record.getMessage(),
+            *(f"{name}={value!r}" for name, value in fields.items()),
+        ]
         line = " ".join(words)
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
@@ -34,10 +40,10 @@ def configure(level: int = logging.INFO) -> None:
     logger.propagate = False
 
 
-class GunicornLogger(Logger):  # type: ignore[misc]
+class GunicornLogger(Logger):
     """gunicorn's own words in the same form."""
 
-    def setup(self, cfg: object) -> None:
+    def setup(self, cfg: Config) -> None:
         """Configure both loggers of this process."""
         super().setup(cfg)
         for handler in self.error_log.handlers:

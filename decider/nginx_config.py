@@ -91,7 +91,9 @@ def render_nginx_config(settings: Settings, *, prefix: str, user: WorkerUser | N
         "internal_listen": _address(settings.internal_host, settings.internal_port),
         "decider_address": f"unix:{prefix}run/decider.sock",
         "decisions_inactive_s": settings.grace_s + DECISIONS_EXTRA_S,
-        "indexes_inactive_s": max([index.stale_if_error_s + index.page_ttl_s for index in settings.indexes], default=0)
+        "indexes_inactive_s": max(
+            [index.stale_if_error_s + index.page_ttl_s for index in settings.indexes], default=0
+        )
         + DECISIONS_EXTRA_S,
         "files_max_size": "50g",
         "repositories": "|".join(repository.name for repository in settings.repositories),
@@ -105,7 +107,10 @@ def render_nginx_config(settings: Settings, *, prefix: str, user: WorkerUser | N
         paths={"data_dir": prefix, "ca_file": settings.ca_file or ""}
         | {f"indexes.{index.name}.path": index.folder for index in local},
         words={"listen": settings.listen_host, "internal_listen": settings.internal_host}
-        | {f"indexes.{index.name}.url": f"{index.address}{index.base_path}{index.host_header}" for index in remote},
+        | {
+            f"indexes.{index.name}.url": f"{index.address}{index.base_path}{index.host_header}"
+            for index in remote
+        },
     )
     return environment.get_template("nginx.conf").render(values)
 
@@ -152,7 +157,7 @@ def _resolvers(file: Path) -> list[str]:
                 address = ipaddress.ip_address(words[1])
             except ValueError:
                 continue
-            found.append(f"[{address}]" if address.version == 6 else str(address))  # noqa: PLR2004
+            found.append(f"[{address}]" if address.version == 6 else str(address))
     return found
 
 

@@ -11,7 +11,15 @@ from hashlib import sha256
 
 import msgspec
 
-from decider.decision import FileDecision, PageDecision, Verdict, decide_one, decide_page, owner_rule, page_fingerprint
+from decider.decision import (
+    FileDecision,
+    PageDecision,
+    Verdict,
+    decide_one,
+    decide_page,
+    owner_rule,
+    page_fingerprint,
+)
 from decider.errors import Fault, FileNotListed, InvalidRequest, ProjectNotFound
 from decider.files import ProjectPage
 from decider.index import Index
@@ -91,7 +99,10 @@ class Repositories:
         snapshot = self.snapshot()
         pages = self._pages(repository, project, snapshot, at)
         first_seen = self._first_seen(pages, snapshot, repository)
-        return page_fingerprint(pages, snapshot, repository=repository, at=at, first_seen=first_seen)
+        fingerprint, _ = page_fingerprint(
+            pages, snapshot, repository=repository, at=at, first_seen=first_seen
+        )
+        return fingerprint
 
     def decide_file(
         self, repository: str, project: NormalizedName, filename: str, *, client: str | None = None
@@ -105,11 +116,15 @@ class Repositories:
         pages = self._pages(repository, project, snapshot, at)
         first_seen = self._first_seen(pages, snapshot, repository)
         for listed, companion in _readings(filename):
-            decision = decide_one(pages, listed, snapshot, repository=repository, at=at, first_seen=first_seen)
+            decision = decide_one(
+                pages, listed, snapshot, repository=repository, at=at, first_seen=first_seen
+            )
             if decision is None:
                 continue
             if decision.verdict is Verdict.HOLD:
-                self.writes.request_review(decision, project=project, repository=repository, client=client, at=at)
+                self.writes.request_review(
+                    decision, project=project, repository=repository, client=client, at=at
+                )
             source = next(page for page in pages if page.find(listed) is not None)
             return LocatedDecision(decision=decision, location=self._locate(source, decision, companion))
         raise FileNotListed(project, filename, pages[0].index)
@@ -162,12 +177,16 @@ class Repositories:
             return (self._first_page(settings, project),)
         if own.index not in settings.indexes:
             raise ProjectNotFound(
-                project, own.index, f"`{project}` belongs to index `{own.index}`, which is not in this repository"
+                project,
+                own.index,
+                f"`{project}` belongs to index `{own.index}`, which is not in this repository",
             )
         page = self.indexes[own.index].fetch_page(project)
         if page is None:
             raise ProjectNotFound(project, own.index)
-        others = (self.indexes[name].fetch_page(project) for name in own.extends or () if name in self.indexes)
+        others = (
+            self.indexes[name].fetch_page(project) for name in own.extends or () if name in self.indexes
+        )
         return (page, *(other for other in others if other is not None))
 
     def _first_page(self, settings: RepositorySettings, project: NormalizedName) -> ProjectPage:

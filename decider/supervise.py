@@ -63,7 +63,9 @@ def prepare_data_dir(settings: Settings, user: WorkerUser | None) -> Path:
 
 def find_nginx() -> str:
     """The path of nginx; raise CannotStart with what to do where there is none."""
-    found = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]))
+    found = shutil.which(
+        "nginx", path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+    )
     if found is None:
         raise CannotStart("nginx is not installed: apt-get install nginx")
     return found
@@ -103,7 +105,11 @@ class _Child:
 
     def start(self, cwd: Path) -> None:
         self.process = subprocess.Popen(
-            self.command, cwd=cwd, stdin=subprocess.DEVNULL, preexec_fn=_in_child, start_new_session=True
+            self.command,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=_in_child,  # noqa: PLW1509 (this process has one thread)
+            start_new_session=True,
         )
         self.started_at = time.monotonic()
 
@@ -201,7 +207,9 @@ class Supervisor:
                 return False
             for child in self._children:
                 if not child.is_running:
-                    raise CannotStart(f"{child.name} ended while starting: see the lines above and {self._data_dir}/logs")
+                    raise CannotStart(
+                        f"{child.name} ended while starting: see the lines above and {self._data_dir}/logs"
+                    )
             if self._decider_answers() and self._nginx_answers():
                 return True
         raise CannotStart(f"no answer within {_START_WITHIN_S:.0f} s")
@@ -216,7 +224,9 @@ class Supervisor:
 
     def _nginx_answers(self) -> bool:
         with suppress(OSError, http.client.HTTPException):
-            connection = http.client.HTTPConnection(self._settings.internal_host, self._settings.internal_port, timeout=2)
+            connection = http.client.HTTPConnection(
+                self._settings.internal_host, self._settings.internal_port, timeout=2
+            )
             connection.request("GET", "/-/ping")
             status = connection.getresponse().status
             connection.close()
@@ -254,7 +264,11 @@ class Supervisor:
                 child.start_at = now + child.pause_s
                 log.error(
                     "child.died",
-                    extra={"child": child.name, "status": child.process.returncode, "restart_in_s": child.pause_s},
+                    extra={
+                        "child": child.name,
+                        "status": child.process.returncode,
+                        "restart_in_s": child.pause_s,
+                    },
                 )
                 child.process = None
             if now >= child.start_at:
@@ -270,10 +284,10 @@ class Supervisor:
             self._accept(settings)
         except InvalidSettings as error:
             for fault in error.faults:
-                log.error("reload.refused", extra={"key": fault.field, "fault": fault.detail})
+                log.error("reload.refused", extra={"key": fault.field, "fault": fault.detail})  # noqa: TRY400 (an operator's fault, no trace)
             return
         except DeciderError as error:
-            log.error("reload.refused", extra={"fault": str(error)})
+            log.error("reload.refused", extra={"fault": str(error)})  # noqa: TRY400 (an operator's fault, no trace)
             return
         for child in self._children:
             child.signal(signal.SIGHUP)
@@ -293,7 +307,7 @@ class Supervisor:
     # -- Stopping
 
     def _stop(self) -> None:
-        """nginx first, so that no request finds the decider gone; gently, then less so."""
+        """Nginx first, so that no request finds the decider gone; gently, then less so."""
         for child in reversed(self._children):
             child.signal(child.stop_signal)
             deadline = time.monotonic() + _STOP_WITHIN_S / 2
@@ -327,7 +341,9 @@ def _refuse_taken(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise CannotStart(f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}") from None
+            raise CannotStart(
+                f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}"
+            ) from None
 
 
 def _resolve(settings: Settings) -> dict[str, frozenset[str]]:

@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 
 CLAIMS = "claims"  #: the ruleset of automatic ownership
 ACTOR = "decider"
-MAX_PENDING = 50_000  #: entries of each kind; more are dropped with a log line, and come back with the next request
+MAX_PENDING = (
+    50_000  #: entries of each kind; more are dropped with a log line, and come back with the next request
+)
 MAX_CLIENTS = 50
 RETRY_S = 1.0
 
@@ -125,7 +127,9 @@ class PendingWrites:
             except Exception as error:  # this thread has no caller: what it cannot write now it tries again
                 if repr(error) != told:
                     told = repr(error)
-                    log.warning("write.delayed", exc_info=not isinstance(error, DeciderError), extra={"cause": told})
+                    log.warning(
+                        "write.delayed", exc_info=not isinstance(error, DeciderError), extra={"cause": told}
+                    )
                 stopping.wait(RETRY_S)
 
     def flush(self) -> None:

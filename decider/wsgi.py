@@ -20,7 +20,7 @@ SOCKET = "run/decider.sock"  #: below data_dir
 THREADS = 32  #: a thread waits while an index is asked; a decision from memory takes well under a millisecond
 
 
-class Server(BaseApplication):  # type: ignore[misc]
+class Server(BaseApplication):
     """One gunicorn, its workers in processes, its requests in threads."""
 
     def __init__(self, accepted: Path) -> None:
@@ -59,7 +59,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             if name in self.cfg.settings:  # older gunicorns know fewer
                 self.cfg.set(name, value)
 
-    def load(self) -> Flask:
+    def load(self) -> Flask:  # type: ignore[override]  # WSGI applications are told apart by their call
         """The application of one worker."""
         return create_app(self._decider_settings)
 

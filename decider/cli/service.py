@@ -40,7 +40,9 @@ def up(invocation: Invocation) -> None:
 
     def announce() -> None:
         if invocation.as_json:
-            click.echo(json.dumps({"base_url": base_url, "simple_url": f"{base_url}/simple/", "admin_token": secret}))
+            click.echo(
+                json.dumps({"base_url": base_url, "simple_url": f"{base_url}/simple/", "admin_token": secret})
+            )
             return
         click.echo(f"decider serves at {base_url}")
         if secret is not None:

@@ -23,7 +23,7 @@ def host_and_port(url: SplitResult) -> tuple[str, int] | None:
 def _is_public_dns_name(host: str) -> bool:
     """Whether `host` is a name that only public DNS can give a meaning: no IP literal in any spelling, no localhost."""
     labels = host.rstrip(".").split(".")
-    if len(labels) < 2 or labels[-1] in {"localhost", "local", "internal", "arpa"}:  # noqa: PLR2004
+    if len(labels) < 2 or labels[-1] in {"localhost", "local", "internal", "arpa"}:
         return False
     # A last label of digits (also hexadecimal) makes resolvers read the whole as an IPv4 address: 127.1, 0x7f.1.
     if labels[-1].isdigit() or labels[-1].startswith("0x"):
@@ -31,7 +31,9 @@ def _is_public_dns_name(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        return all(labels) and all(c.isascii() and (c.isalnum() or c in "-_") for label in labels for c in label)
+        return all(labels) and all(
+            c.isascii() and (c.isalnum() or c in "-_") for label in labels for c in label
+        )
     return False
 
 

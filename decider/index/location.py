@@ -65,7 +65,11 @@ def locate_remote(index: IndexSettings, file: DistributionFile, companion: Compa
     target = quote(path or "/", safe=_SAFE) + (f"?{quote(parts.query, safe=_SAFE)}" if parts.query else "")
     own = host_and_port(urlsplit(index.url or ""))
     # The index's own host has an upstream block: kept connections, and names that only the system's files know.
-    through = upstream_group(index.name) if place == own and parts.scheme == urlsplit(index.url or "").scheme else parts.netloc
+    through = (
+        upstream_group(index.name)
+        if place == own and parts.scheme == urlsplit(index.url or "").scheme
+        else parts.netloc
+    )
     return Location(
         url=f"{parts.scheme}://{through}{target}",
         host=parts.netloc,

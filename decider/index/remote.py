@@ -86,7 +86,9 @@ class RemoteIndex:
         self._clock = clock
         self._monotonic = monotonic
         # maxsize covers every thread; block=False: a burst opens connections, it does not queue for them.
-        self._pool = urllib3.HTTPConnectionPool(internal_host, internal_port, maxsize=max_waiting, block=False)
+        self._pool = urllib3.HTTPConnectionPool(
+            internal_host, internal_port, maxsize=max_waiting, block=False
+        )
         # One index that hangs may not hold all threads of the process.
         self._slots = threading.BoundedSemaphore(max_waiting)
         self._lock = threading.Lock()
@@ -126,7 +128,7 @@ class RemoteIndex:
             if self._projects is not None and now < self._projects[0]:
                 return self._projects[1]
             answer = self._get("")
-            if answer.status != 200:  # noqa: PLR2004
+            if answer.status != 200:
                 raise IndexUnavailable(self.name, f"its project list answered {answer.status}")
             names = parse_projects(answer.body, content_type=_content_type(answer), index=self.name)
             self._projects = (now + self._settings.page_ttl_s, names)
@@ -171,7 +173,9 @@ class RemoteIndex:
         try:
             answer = self._get(project, refresh=True)
         except (IndexUnavailable, IndexTimeout) as error:
-            log.warning("index.not_refreshed", extra={"index": self.name, "project": project, "cause": str(error)})
+            log.warning(
+                "index.not_refreshed", extra={"index": self.name, "project": project, "cause": str(error)}
+            )
             return cached
         return answer if answer.status in {200, 404, 410} else cached
 
@@ -179,12 +183,14 @@ class RemoteIndex:
         now = self._monotonic()
         stale_since = (entry.stale_since if entry and entry.stale_since else now) if answer.is_stale else None
         if stale_since is not None and now - stale_since > self._settings.stale_if_error_s:
-            raise IndexUnavailable(self.name, "it has been away for longer than its pages may be served stale")
-        if answer.status == 304 and entry is not None:  # noqa: PLR2004
+            raise IndexUnavailable(
+                self.name, "it has been away for longer than its pages may be served stale"
+            )
+        if answer.status == 304 and entry is not None:
             page, digest, size = entry.page, entry.raw_digest, entry.size
         elif answer.status in {404, 410}:
             page, digest, size = None, b"", 0
-        elif answer.status == 200:  # noqa: PLR2004
+        elif answer.status == 200:
             digest, size = sha256(answer.body).digest(), len(answer.body)
             unchanged = entry is not None and entry.page is not None and entry.raw_digest == digest
             page = entry.page if entry is not None and unchanged else self._parse(project, answer)
@@ -192,7 +198,7 @@ class RemoteIndex:
             raise self._unavailable(answer.status)
         kept = _Entry(
             page=page,
-            etag=answer.headers.get("ETag") if answer.status == 200 else (entry.etag if entry else None),  # noqa: PLR2004
+            etag=answer.headers.get("ETag") if answer.status == 200 else (entry.etag if entry else None),
             raw_digest=digest,
             size=size,
             fresh_until=now + (FRESH_WHEN_FAILING_S if answer.is_stale else FRESH_S),
@@ -238,7 +244,7 @@ class RemoteIndex:
         refresh: bool = False,
         timeout_s: float = FETCH_DEADLINE_S,
     ) -> _Answer:
-        """nginx's answer for a project's page ("": the project list), redirects inside the index followed."""
+        """Nginx's answer for a project's page ("": the project list), redirects inside the index followed."""
         deadline = time.monotonic() + timeout_s
         headers = {"Accept-Encoding": "identity"} | ({"X-Decider-Refresh": "1"} if refresh else {})
         if etag and not refresh:
@@ -319,7 +325,7 @@ class RemoteIndex:
         return path
 
     def _unavailable(self, status: int) -> DeciderError:
-        if status == 504:  # noqa: PLR2004
+        if status == 504:
             return IndexTimeout(self.name, "no answer in time")
         return IndexUnavailable(self.name, f"answered {status}")
 

@@ -247,7 +247,7 @@ def _refused_file(decision: FileDecision) -> Response:
     response = problem(
         status=403,
         title="Held" if decision.verdict is Verdict.HOLD else "Blocked",
-        detail=f"{decision.reason} (see /why/{project})",
+        detail=f"{decision.reason} ({', '.join(rule.id for rule in decision.rules)}; see /why/{project})",
         rules=[rule.id for rule in decision.rules],
         verdict=decision.verdict,
         project=project,
@@ -261,7 +261,7 @@ def _refused_file(decision: FileDecision) -> Response:
     response.status = f"403 {phrase}"
     response.headers["X-Decider-Verdict"] = decision.verdict
     response.headers["X-Decider-Rule"] = first.id
-    response.headers["X-Decider-Reason"] = phrase.partition(": ")[2]
+    response.headers["X-Decider-Reason"] = phrase.partition(": ")[2].removesuffix(f" ({first.id})")
     return response
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 from flask import Blueprint, Response, render_template, request
+from packaging.version import Version
 
-from decider.decision import FileDecision, PageDecision
+from decider.decision import FileDecision, PageDecision, Verdict
 from decider.errors import DeciderError, FileNotListed, InvalidName
 from decider.names import parse_project_name
 from decider.web import services
@@ -41,7 +42,7 @@ def why() -> Response:
             "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
         )
     else:
-        content_type = "application/json" if status == 200 else "application/problem+json"  # noqa: PLR2004
+        content_type = "application/json" if status == 200 else "application/problem+json"
         response = Response(msgspec.json.encode(answer), status=status, content_type=content_type)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Vary"] = "Accept"
@@ -60,7 +61,7 @@ def _explain(repository: str, raw: str, filename: str | None) -> dict[str, Any]:
         if found is None:
             raise FileNotListed(project, filename, decision.page.index)
         files = (found,)
-    refused = [_refused_file(file) for file in files if file.verdict != "allow"]
+    refused = [_refused_file(file) for file in files if file.verdict is not Verdict.ALLOW]
     return {
         "project": project,
         "repository": repository,
@@ -95,8 +96,11 @@ def _refused_file(file: FileDecision) -> dict[str, Any]:
 
 
 def _newest_permitted(decision: PageDecision) -> str | None:
-    """The last file on the page, in its order, that may be had; None when there is none."""
-    for file in reversed(decision.files):
-        if file.verdict == "allow" and file.file.yanked is None:
-            return file.version
-    return None
+    """The newest final release of which some file may be had, else the newest prerelease; None where there is none."""
+    permitted = {
+        Version(file.version)
+        for file in decision.files
+        if file.version is not None and file.verdict is Verdict.ALLOW and file.file.yanked is None
+    }
+    newest = max(permitted, key=lambda version: (not version.is_prerelease, version), default=None)
+    return None if newest is None else str(newest)

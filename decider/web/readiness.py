@@ -30,7 +30,9 @@ def readiness(parts: Services) -> Response:
             known = _last[id(parts)] = (time.monotonic(), *_probe(parts))
     _, states, failing = known
     body = {"ready": not failing, "failing": failing, "parts": states}
-    response = Response(msgspec.json.encode(body), content_type="application/json", status=503 if failing else 200)
+    response = Response(
+        msgspec.json.encode(body), content_type="application/json", status=503 if failing else 200
+    )
     response.headers["Cache-Control"] = "no-store"
     if failing:
         response.headers["Retry-After"] = "5"
