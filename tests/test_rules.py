@@ -376,7 +376,7 @@ def test_snapshot_digests() -> None:
     snapshot = Snapshot(1, rules)
     assert ids(snapshot.rules_for(DEMO, "default")) == ["r1", "r2", "r3", "r4", "r5"]
     assert ids(snapshot.rules_for(DEMO, "default", sha256={"a" * 64, "c" * 64})) == ["r1", "r3", "r4", "r5"]
-    assert ids(snapshot.rules_for(DEMO, "default", sha256=())) == ["r4", "r5"]
+    assert ids(snapshot.rules_for(DEMO, "default", sha256=frozenset())) == ["r4", "r5"]
     assert snapshot.names_digests
     assert not Snapshot(1, rules[3:]).names_digests
 

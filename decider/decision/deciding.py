@@ -83,7 +83,7 @@ def decide_one(
         return None
     page, file = found
     project = pages[0].project
-    digests = () if file.sha256 is None else (file.sha256,)
+    digests = frozenset(() if file.sha256 is None else (file.sha256,))
     return decide_file(
         file,
         project=project,

@@ -46,7 +46,10 @@ def page_fingerprint(
 
 def rules_for_pages(pages: Sequence[ProjectPage], snapshot: Snapshot, *, repository: str) -> tuple[Rule, ...]:
     """Every rule that can touch the files of `pages`, oldest first."""
-    digests = frozenset[str]().union(*(page.sha256s for page in pages)) if snapshot.names_digests else ()
+    digests: frozenset[str] = frozenset()
+    if snapshot.names_digests:
+        first, *others = (page.sha256s for page in pages)
+        digests = first.union(*others) if others else first  # a union of one would be a copy
     return snapshot.rules_for(pages[0].project, repository, sha256=digests)
 
 

@@ -42,7 +42,7 @@ class Snapshot:
     ) -> tuple[Rule, ...]:
         """Every rule, expired ones too, that can touch `project` in `repository`, oldest first.
 
-        `sha256` are the digests of the files in question, where they are known: rules about `*` that name another
+        `sha256` are the digests of the files in question, where they are known (a set, when many): rules about `*` that name another
         digest are then left out. The cost depends on the number of rules about `project` and on the number of
         different prefix lengths, not on the number of rules about other projects.
         """
@@ -94,9 +94,11 @@ class Snapshot:
                 yield self._by_pattern[spelling]
         if sha256 is None:
             yield from self._by_sha256.values()
-        elif self._by_sha256:
-            for digest in self._by_sha256.keys() & sha256:
-                yield self._by_sha256[digest]
+        else:
+            fewer, more = sorted((self._by_sha256.keys(), sha256), key=len)
+            for digest in fewer:
+                if digest in more:
+                    yield self._by_sha256[digest]
 
     def _replace(self, changed: Iterable[Rule], removed: Iterable[str]) -> None:
         """Take `changed` in and `removed` out, while nobody else sees this snapshot yet."""
