@@ -7,8 +7,8 @@ hyphen. An empty variable counts as unset, as container tools set those that the
 import re
 from collections.abc import Mapping
 
-from decider.config_table import EnvironmentText
 from decider.errors import Fault
+from decider.settings.table import EnvironmentText
 
 __all__ = ["ADMIN_TOKEN", "CONFIG", "PREFIX", "overlay_environment"]
 

@@ -1,15 +1,12 @@
-"""Where things are and how long they last: read once, from one TOML file and the environment, into frozen values.
+"""What each key of a configuration means, from decoded values to settings.
 
-Every fault is reported at once, by key. What is allowed belongs to rules, not here.
+Faults are noted by key and do not stop the reading.
 """
 
 import os.path
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-
-import msgspec
 
 from decider.addresses import (
     Address,
@@ -21,24 +18,13 @@ from decider.addresses import (
     url_address,
 )
 from decider.certificates import find_ca_file
-from decider.config_table import Table, printable, suggestion
-from decider.environment import CONFIG, overlay_environment
-from decider.errors import Fault, InvalidSettings
+from decider.errors import Fault
 from decider.pip_config import pip_index
+from decider.settings.model import DEFAULT_REPOSITORY, IndexSettings, RepositorySettings, Settings
+from decider.settings.table import Table, printable, suggestion
 
-__all__ = [
-    "DEFAULT_REPOSITORY",
-    "RESERVED_REPOSITORIES",
-    "IndexSettings",
-    "RepositorySettings",
-    "Settings",
-    "find_config",
-    "load_settings",
-    "settings_from_json",
-    "settings_to_json",
-]
+__all__ = ["RESERVED_REPOSITORIES", "Reader"]
 
-DEFAULT_REPOSITORY = "default"  #: what `/simple/` serves
 RESERVED_REPOSITORIES = frozenset(
     {
         "api", "console", "files", "healthz", "indexes", "legacy", "metrics", "pypi", "readyz", "simple", "static",
@@ -48,120 +34,6 @@ RESERVED_REPOSITORIES = frozenset(
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z", re.ASCII)
 _NAME_FAULT = "no valid name: lower-case letters, digits and hyphens, at most 64, a hyphen not first"
-
-
-class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """One index."""
-
-    name: str
-    path: str | None = None  #: absolute; a directory of distributions; None for a remote index
-    url: str | None = None  #: remote: simple API base, ends in "/", without credentials
-    file_hosts: tuple[
-        str, ...
-    ] = ()  #: "host" or "host:port"; (): any https DNS name that the index points to
-    page_ttl_s: int = 600
-    stale_if_error_s: int = 7 * 86_400
-    internal: bool = False  #: a remote index of our own
-
-    @property
-    def is_local(self) -> bool:
-        """Whether it is a directory."""
-        return self.path is not None
-
-    @property
-    def is_internal(self) -> bool:
-        """Whether it claims its names."""
-        return self.is_local or self.internal
-
-
-class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client points at."""
-
-    name: str
-    indexes: tuple[str, ...]  #: priority order
-    hide_refused: bool = False  #: refused files leave the page instead of being listed as yanked
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that decider.toml says."""
-
-    listen_host: str = "127.0.0.1"  #: IPv6 without brackets
-    listen_port: int = 8080
-    internal_host: str = "127.0.0.1"  #: loopback, IPv6 without brackets
-    internal_port: int = 8081
-    data_dir: str  #: absolute
-    store: str = "sqlite"
-    workers: int = 2
-    grace_s: int = 300
-    max_policy_age_s: int = 3600
-    public_url: str | None = None  #: ends in "/"
-    public_metrics: bool = False  #: /metrics on the public listener too
-    ca_file: str | None = None  #: absolute; certificates that nginx verifies indexes by; None: none was found
-    indexes: tuple[IndexSettings, ...]
-    repositories: tuple[RepositorySettings, ...]  #: `default` is always among them
-    config_file: str | None = None  #: absolute; None: no file, defaults and environment
-
-    @property
-    def listen(self) -> Address:
-        """Where nginx serves clients."""
-        return Address(self.listen_host, self.listen_port)
-
-    @property
-    def internal_listen(self) -> Address:
-        """Where nginx serves this machine alone: remote indexes, /metrics."""
-        return Address(self.internal_host, self.internal_port)
-
-
-def settings_to_json(settings: Settings) -> bytes:
-    """Accepted settings as one process hands them to another."""
-    return msgspec.json.encode(settings)
-
-
-def settings_from_json(data: bytes) -> Settings:
-    """The settings that settings_to_json wrote, not validated again."""
-    return msgspec.json.decode(data, type=Settings)
-
-
-def find_config(environ: Mapping[str, str], cwd: Path) -> Path | None:
-    """The file that DECIDER_CONFIG names, else the decider.toml of the working directory, if there is one."""
-    if environ.get(CONFIG):
-        return cwd / environ[CONFIG]
-    file = cwd / "decider.toml"
-    return file if file.exists() else None
-
-
-def load_settings(file: Path | None, *, environ: Mapping[str, str], cwd: Path, cpu_count: int) -> Settings:
-    """The settings that the file and the environment give; raise InvalidSettings with every fault, by key."""
-    cwd = cwd.absolute()
-    file = None if file is None else cwd / file
-    values = {} if file is None else _read_file(file)
-    replaces_indexes = "indexes" in values
-    faults = overlay_environment(values, environ)
-    if not replaces_indexes:
-        _add_default_indexes(values)
-    reader = _Reader(Table("", values, faults), faults, environ, base=cwd if file is None else file.parent)
-    settings = reader.read(str(file) if file else None, cpu_count)
-    if faults:
-        raise InvalidSettings(faults)
-    return settings
-
-
-def _read_file(file: Path) -> dict[str, object]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InvalidSettings(
-            [Fault("", f"{file} cannot be read: {(error.strerror or 'failed').lower()}")]
-        ) from None
-    except UnicodeDecodeError:
-        raise InvalidSettings([Fault("", f"{file} is not UTF-8 text")]) from None
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidSettings([Fault("", f"{file} is not valid TOML: {_uncapitalized(error)}")]) from None
-
-
-def _uncapitalized(error: Exception) -> str:
-    text = str(error)
-    return text[:1].lower() + text[1:]
 
 
 def _leads_to(url: str, own: tuple[Address, ...], public_url: str | None) -> bool:
@@ -181,19 +53,7 @@ def _expand_home(text: str) -> Path:
         raise ValueError("names a user whose home is not known") from None
 
 
-def _add_default_indexes(values: dict[str, object]) -> None:
-    """`internal`, a directory, and `pypi`, the index that pip uses; before those that the environment adds."""
-    given = values.get("indexes", {})
-    if isinstance(given, dict):
-        internal = dict(given.get("internal", {}))
-        if not {"path", "url"} & internal.keys():
-            internal["path"] = "packages"
-        values["indexes"] = {"internal": internal, "pypi": given.get("pypi", {})} | {
-            name: table for name, table in given.items() if name not in {"internal", "pypi"}
-        }
-
-
-class _Reader:
+class Reader:
     """Reads one configuration; notes faults and goes on."""
 
     def __init__(self, top: Table, faults: list[Fault], environ: Mapping[str, str], *, base: Path) -> None:
@@ -272,9 +132,7 @@ class _Reader:
         for name, table in tables.items():
             if _NAME.match(name):
                 index = self._index(name, table)
-                if index.url and (
-                    url_address(index.url) in own or (public_url and index.url.startswith(public_url))
-                ):
+                if index.url and _leads_to(index.url, own, public_url):
                     table.add_fault("url", "points at decider itself")
                 found.append(index)
             else:

@@ -1,0 +1,33 @@
+"""Where things are and how long they last: read once, from one TOML file and the environment, into frozen values.
+
+model        the values, and how one process hands them to another
+loading      which file, and from file and environment to settings or all faults
+reading      what each key means
+table        keys of the right type, under their dotted names
+environment  DECIDER_* variables
+
+Every fault is reported at once, by key. What is allowed belongs to rules, not here.
+"""
+
+from decider.settings.loading import find_config, load_settings
+from decider.settings.model import (
+    DEFAULT_REPOSITORY,
+    IndexSettings,
+    RepositorySettings,
+    Settings,
+    settings_from_json,
+    settings_to_json,
+)
+from decider.settings.reading import RESERVED_REPOSITORIES
+
+__all__ = [
+    "DEFAULT_REPOSITORY",
+    "RESERVED_REPOSITORIES",
+    "IndexSettings",
+    "RepositorySettings",
+    "Settings",
+    "find_config",
+    "load_settings",
+    "settings_from_json",
+    "settings_to_json",
+]

@@ -1,0 +1,88 @@
+"""The settings, as frozen values, and how one process hands them to another."""
+
+import msgspec
+
+from decider.addresses import Address
+
+__all__ = [
+    "DEFAULT_REPOSITORY",
+    "IndexSettings",
+    "RepositorySettings",
+    "Settings",
+    "settings_from_json",
+    "settings_to_json",
+]
+
+DEFAULT_REPOSITORY = "default"  #: what `/simple/` serves
+
+
+class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One index."""
+
+    name: str
+    path: str | None = None  #: absolute; a directory of distributions; None for a remote index
+    url: str | None = None  #: remote: simple API base, ends in "/", without credentials
+    file_hosts: tuple[
+        str, ...
+    ] = ()  #: "host" or "host:port"; (): any https DNS name that the index points to
+    page_ttl_s: int = 600
+    stale_if_error_s: int = 7 * 86_400
+    internal: bool = False  #: a remote index of our own
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a directory."""
+        return self.path is not None
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether it claims its names."""
+        return self.is_local or self.internal
+
+
+class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client points at."""
+
+    name: str
+    indexes: tuple[str, ...]  #: priority order
+    hide_refused: bool = False  #: refused files leave the page instead of being listed as yanked
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that decider.toml says."""
+
+    listen_host: str = "127.0.0.1"  #: IPv6 without brackets
+    listen_port: int = 8080
+    internal_host: str = "127.0.0.1"  #: loopback, IPv6 without brackets
+    internal_port: int = 8081
+    data_dir: str  #: absolute
+    store: str = "sqlite"
+    workers: int = 2
+    grace_s: int = 300
+    max_policy_age_s: int = 3600
+    public_url: str | None = None  #: ends in "/"
+    public_metrics: bool = False  #: /metrics on the public listener too
+    ca_file: str | None = None  #: absolute; certificates that nginx verifies indexes by; None: none was found
+    indexes: tuple[IndexSettings, ...]
+    repositories: tuple[RepositorySettings, ...]  #: `default` is always among them
+    config_file: str | None = None  #: absolute; None: no file, defaults and environment
+
+    @property
+    def listen(self) -> Address:
+        """Where nginx serves clients."""
+        return Address(self.listen_host, self.listen_port)
+
+    @property
+    def internal_listen(self) -> Address:
+        """Where nginx serves this machine alone: remote indexes, /metrics."""
+        return Address(self.internal_host, self.internal_port)
+
+
+def settings_to_json(settings: Settings) -> bytes:
+    """Accepted settings as one process hands them to another."""
+    return msgspec.json.encode(settings)
+
+
+def settings_from_json(data: bytes) -> Settings:
+    """The settings that settings_to_json wrote, not validated again."""
+    return msgspec.json.decode(data, type=Settings)
