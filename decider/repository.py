@@ -141,7 +141,7 @@ class Repositories:
         absent = set()
         at = self._clock()
         for project in _owned_among(names, snapshot):
-            own = owner_rule(snapshot.rules_for(project, repository, sha256=()), at=at)
+            own = owner_rule(snapshot.rules_for(project, repository, sha256=frozenset()), at=at)
             if own is not None and project not in lists.get(own.index or "", frozenset()):
                 absent.add(project)
         digest = sha256(f"{repository}|{snapshot.revision}".encode())
@@ -172,7 +172,7 @@ class Repositories:
     ) -> tuple[ProjectPage, ...]:
         """The owner's page, then those that its `extends` merges in."""
         settings = self._repository(repository)
-        own = owner_rule(snapshot.rules_for(project, repository, sha256=()), at=at)
+        own = owner_rule(snapshot.rules_for(project, repository, sha256=frozenset()), at=at)
         if own is None:
             return (self._first_page(settings, project),)
         if own.index not in settings.indexes:
@@ -205,7 +205,7 @@ class Repositories:
 
     def _is_owned(self, snapshot: Snapshot, project: NormalizedName, at: datetime) -> bool:
         return any(
-            owner_rule(snapshot.rules_for(project, repository, sha256=()), at=at) is not None
+            owner_rule(snapshot.rules_for(project, repository, sha256=frozenset()), at=at) is not None
             for repository in self._settings
         )
 
@@ -219,7 +219,7 @@ class Repositories:
         self, pages: Sequence[ProjectPage], snapshot: Snapshot, repository: str
     ) -> Mapping[str, datetime]:
         """When decider first saw those files whose index states no upload time; {} where no rule asks."""
-        rules = snapshot.rules_for(pages[0].project, repository, sha256=())
+        rules = snapshot.rules_for(pages[0].project, repository, sha256=frozenset())
         if any(rule.younger_than or rule.uploaded_after for rule in rules):
             return self.writes.first_seen(pages)
         return {}
