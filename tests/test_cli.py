@@ -39,6 +39,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     for variable in [name for name in os.environ if name.upper().startswith(("DECIDER_", "PIP_"))]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("DECIDER_INDEXES__PYPI__URL", "http://127.0.0.1:9/simple/")
+    monkeypatch.setenv("DECIDER_LISTEN", "127.0.0.1:6")  # so that nothing answers on the internal port, 7
     monkeypatch.chdir(tmp_path)
     return lambda *arguments, input=None: CliRunner().invoke(main, arguments, input=input)  # noqa: A006
 
@@ -523,15 +524,23 @@ def test_explain_targets(run: Run, said: Said, target: str, status: int, files: 
 
 
 @pytest.mark.usefixtures("packages")
-def test_explain_failures(run: Run) -> None:
+def test_explain_failures(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that is none, a repository that is none, and two questions at once are usage errors; absent is 1."""
+    monkeypatch.setenv("DECIDER_REPOSITORIES__INSIDE__INDEXES", "internal")
     assert run("explain", "no name").exit_code == 2
     assert run("explain", "demo", "--repository", "absent").exit_code == 2
     assert run("explain").exit_code == 2
     assert run("explain", "demo", "-r", "absent.txt").exit_code == 2
-    result = run("explain", "absent")
+    result = run("explain", "absent", "--repository", "inside")
     assert (result.exit_code, result.stdout) == (1, "")
     assert re.fullmatch(r"decider: .+\n", result.stderr)
+
+
+def test_explain_without_nginx(run: Run) -> None:
+    """Where a remote index cannot be asked, the message says through what it is asked."""
+    result = run("explain", "demo")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "does `decider up` run?" in result.stderr
 
 
 @pytest.mark.usefixtures("packages")

@@ -13,7 +13,7 @@ from decider.cli.context import Invocation, common_options, pass_invocation
 from decider.cli.output import one_line, print_json, print_table
 from decider.cli.wanted import is_exact, parse_target, read_lock, read_requirements
 from decider.decision import Verdict
-from decider.errors import DeciderError, Fault, IndexError_, InvalidRequest, NotFound
+from decider.errors import DeciderError, Fault, IndexError_, IndexUnavailable, InvalidRequest, NotFound
 from decider.explanations import explanation, explanation_unavailable
 from decider.repository import Repositories
 from decider.requirements_files import Wanted
@@ -75,7 +75,11 @@ def explain(
 
 def _explain_target(invocation: Invocation, wanted: Wanted, *, repository: str) -> bool:
     with _repositories(invocation) as repositories:
-        told = _ask(repositories, wanted, repository=repository)
+        try:
+            told = _ask(repositories, wanted, repository=repository)
+        except IndexUnavailable as error:
+            hint = "remote indexes are asked through nginx: does `decider up` run?"
+            raise IndexUnavailable(error.index, f"{error.detail} ({hint})") from error
     if invocation.as_json:
         print_json(told)
     else:
