@@ -1,5 +1,6 @@
 """A directory of distributions as an index."""
 
+import errno
 import hashlib
 import itertools
 import logging
@@ -9,15 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
+from packaging.version import Version
 
 from decider.errors import IndexUnavailable, UnreadableDistribution
 from decider.files import DistributionFile, ProjectPage
 from decider.index import Index, local, publishing
 from decider.index.directory import Candidate, Contents, look_into
 from decider.index.local import LocalFault, LocalIndex
+from decider.index.metadata import CoreMetadata, read_wheel
+from decider.index.staging import Stage
 from decider.names import NormalizedName
 from tests.distributions import core_metadata, make_sdist, make_wheel, set_age
 
@@ -590,6 +594,32 @@ def test_replaced_file(site: Site) -> None:
     assert new == sha256(site.root / WHEEL) != old
 
 
+@pytest.mark.parametrize("does", ["grow", "vanish"])
+def test_changes_while_read(site: Site, monkeypatch: pytest.MonkeyPatch, does: str) -> None:
+    """A file that changes, or goes, while it is read is neither listed half-read nor a fault."""
+    path = site.wheel()
+    data = path.read_bytes()
+
+    def read_then_change(file: BinaryIO, *, project: NormalizedName, version: Version) -> CoreMetadata:
+        found = read_wheel(file, project=project, version=version)
+        path.write_bytes(data + b"more")
+        return found
+
+    def find_it_gone(file: BinaryIO, **_: object) -> CoreMetadata:
+        path.unlink()
+        raise FileNotFoundError(2, "No such file or directory", file.name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "read_wheel", read_then_change if does == "grow" else find_it_gone)
+        index = site.index()
+        assert (names(index), index.faults()) == ([], ())
+    path.write_bytes(data)
+    set_age(path, 3600, now=NOW)
+    index.refresh_page(DEMO)
+    site.now_s += publishing.SETTLE_S
+    assert only_file(index).sha256 == sha256(path)
+
+
 # Memory
 
 
@@ -764,6 +794,29 @@ def test_staged_copy(site: Site, stage: Path) -> None:
     assert staged.read_bytes() == path.read_bytes()
     assert (staged.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o644, 0o600)
     assert staged.stat().st_mtime_ns == path.stat().st_mtime_ns
+
+
+def test_staged_elsewhere(site: Site, stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no hard link can be made, as on another file system, the file is copied."""
+
+    def refuse(_target: Path, _source: Path) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    path = site.wheel()
+    path.chmod(0o644)
+    staged = stage / str(only_file(site.index(stage_dir=stage)).path)
+    assert not staged.samefile(path)
+    assert staged.read_bytes() == path.read_bytes()
+
+
+def test_staged_other_bytes(site: Site, stage: Path) -> None:
+    """Bytes that are not those of the digest are never staged under it."""
+    path = site.wheel()
+    path.chmod(0o600)
+    with pytest.raises(UnreadableDistribution, match="changed while it was copied"):
+        Stage(stage).place(path, sha256="0" * 64, filename=WHEEL)
+    assert list((stage / ("0" * 64)).iterdir()) == []
 
 
 def test_staged_once(site: Site, stage: Path) -> None:

@@ -4,23 +4,33 @@ Reading files may not be added here.
 """
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
+from packaging.version import Version
 
 from decider.files import DistributionFile, ProjectPage
 from decider.index.directory import LocalFault, fault
 from decider.index.publishing import Record
 from decider.names import NormalizedName
 
-__all__ = ["Catalogue", "make_catalogue"]
+__all__ = ["Catalogue", "Listed", "make_catalogue"]
 
 _API_VERSION = (
     1,
     4,
-)  #: size, upload-time and versions are there (PEP 700); no provenance and no status are honest
+)  #: size, upload-time and versions are stated (PEP 700); nothing is yanked or attested
+
+
+class Listed(NamedTuple):
+    """One file of a page; sorts as pages are sorted, since no page has a name twice."""
+
+    version: Version
+    filename: str
+    file: DistributionFile
+    found_at: str  #: below the root
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,53 +38,51 @@ class Catalogue:
     """All projects of one directory."""
 
     pages: Mapping[NormalizedName, ProjectPage] = field(default_factory=dict)
-    faults: tuple[LocalFault, ...] = ()  #: files that are no part of a page, by path
-    records: Mapping[NormalizedName, tuple[Record, ...]] = field(default_factory=dict)  #: that made each page
+    faults: tuple[LocalFault, ...] = ()  #: files that are no part of a page
+    made_of: Mapping[NormalizedName, Sequence[Listed]] = field(default_factory=dict)  #: what is in each page
 
 
 def make_catalogue(
     index: str, records: Iterable[Record], folders: Iterable[NormalizedName], *, before: Catalogue
 ) -> Catalogue:
-    """The catalogue of `records`, which come by path; pages of `before` whose records are the same are kept.
+    """The catalogue of `records`, which come by path; pages of `before` that would be made of the same are kept.
 
     A project is there as soon as a folder or a file's name speaks of it, even if nothing can be listed: what an
     unreadable or unfinished file was meant to be must not come from another index meanwhile.
     """
     faults: list[LocalFault] = []
-    projects: dict[NormalizedName, dict[str, Record]] = defaultdict(dict)
-    for project in folders:
-        projects[project] = {}
+    projects: dict[NormalizedName, dict[str, Listed]] = {project: {} for project in folders}
     for record in records:
+        path = record.candidate.path
         if record.why is not None:
-            faults.append(fault(record.candidate.path, record.why))
-        if record.project is None:
+            faults.append(fault(path, record.why))
+        if record.identity is None:
             continue
-        listed = projects[record.project]
+        project, version = record.identity
+        listed = projects.setdefault(project, {})
         if record.file is not None:
-            first = listed.setdefault(record.file.filename, record)
-            if first is not record:
-                faults.append(fault(record.candidate.path, f"is listed already as `{first.candidate.path}`"))
-    made_of = {project: _sorted(listed.values()) for project, listed in projects.items()}
-    kept = {project for project, made in made_of.items() if before.records.get(project) == made}
+            first = listed.setdefault(
+                record.file.filename, Listed(version, record.file.filename, record.file, path)
+            )
+            if first.found_at != path:
+                faults.append(fault(path, f"is listed already as `{first.found_at}`"))
+    made_of = {project: sorted(listed.values()) for project, listed in projects.items()}
     pages = {
-        project: before.pages[project] if project in kept else _page(index, project, made)
-        for project, made in made_of.items()
+        project: before.pages[project]
+        if before.made_of.get(project) == listed
+        else _page(index, project, listed)
+        for project, listed in made_of.items()
     }
-    return Catalogue(pages, tuple(sorted(faults)), made_of)
+    return Catalogue(pages, tuple(faults), made_of)
 
 
-def _sorted(records: Iterable[Record]) -> tuple[Record, ...]:
-    return tuple(sorted(records, key=lambda record: (record.version, record.candidate.filename)))
-
-
-def _page(index: str, project: NormalizedName, records: Sequence[Record]) -> ProjectPage:
-    files = tuple(record.file for record in records if record.file is not None)
-    versions = tuple(dict.fromkeys(str(record.version) for record in records))
+def _page(index: str, project: NormalizedName, listed: Sequence[Listed]) -> ProjectPage:
+    files = tuple(entry.file for entry in listed)
     return ProjectPage(
         index=index,
         project=project,
         files=files,
-        versions=versions,
+        versions=tuple(dict.fromkeys(str(entry.version) for entry in listed)),
         api_version=_API_VERSION,
         digest=_digest(index, project, files),
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
@@ -23,11 +23,18 @@ from decider.index.metadata import CoreMetadata, read_sdist, read_wheel
 from decider.index.staging import Stage
 from decider.names import NormalizedName, parse_project_name
 
-__all__ = ["SETTLE_S", "Publisher", "Record"]
+__all__ = ["SETTLE_S", "Identity", "Publisher", "Record"]
 
 SETTLE_S = 0.5  #: a file that was written to more recently may still be written to
 _RETRY_S = 5.0  #: how soon a file is tried again that the system would not let us read, cache or stage
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Identity(NamedTuple):
+    """What a file's place and name say that it is."""
+
+    project: NormalizedName
+    version: Version
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,8 +43,7 @@ class Record:
 
     candidate: Candidate
     settles_at: float  #: monotonic; not read before
-    project: NormalizedName | None = None  #: that its place and name say; None: none
-    version: Version | None = None
+    identity: Identity | None = None  #: None: place and name give none
     file: DistributionFile | None = None  #: as listed; None: not yet, or never
     why: str | None = None  #: what is wrong with it
     retry_at: float = math.inf  #: monotonic; when to look again at what is wrong
@@ -72,21 +78,20 @@ class Publisher:
     def publish(self, candidate: Candidate, before: Record | None) -> Record:
         """The record of `candidate`, the very one of the look before where nothing is new."""
         now = self._clock()
-        same = before is not None and before.candidate == candidate
-        record = (
-            before
-            if before is not None and same
-            else self._first_record(candidate, now, is_new=before is None)
-        )
-        return self._read(record, now) if record.is_due(now) else record
+        if before is not None and before.candidate == candidate:
+            record = before
+        else:
+            record = self._first_record(candidate, now, is_new=before is None)
+        if record.identity is None or not record.is_due(now):
+            return record
+        return self._read(record, record.identity, now)
 
     def _first_record(self, candidate: Candidate, now: float, *, is_new: bool) -> Record:
         record = Record(candidate, now + self._settling_time(candidate, is_new=is_new))
         try:
-            project, version = _identify(candidate)
+            return replace(record, identity=_identify(candidate))
         except UnreadableDistribution as error:
             return replace(record, why=str(error))
-        return replace(record, project=project, version=version)
 
     def _settling_time(self, candidate: Candidate, *, is_new: bool) -> float:
         """Seconds; a file that changed before our eyes waits even if its writer sets the clock back."""
@@ -95,9 +100,9 @@ class Publisher:
             return SETTLE_S - age
         return 0.0 if is_new and age > 0 else SETTLE_S
 
-    def _read(self, record: Record, now: float) -> Record:
+    def _read(self, record: Record, identity: Identity, now: float) -> Record:
         try:
-            file = self._listed(record)
+            file = self._listed(record.candidate, identity)
         except UnreadableDistribution as error:
             return replace(record, why=str(error), retry_at=math.inf)
         except FileNotFoundError:
@@ -105,14 +110,13 @@ class Publisher:
         except OSError as error:
             return replace(record, why=f"cannot be read or kept: {error.strerror}", retry_at=now + _RETRY_S)
         if file is None:
-            return replace(record, settles_at=now + SETTLE_S)
+            return replace(record, settles_at=now + SETTLE_S, why=None)
         return replace(record, file=file, why=None)
 
-    def _listed(self, record: Record) -> DistributionFile | None:
+    def _listed(self, candidate: Candidate, identity: Identity) -> DistributionFile | None:
         """None when the file changed while it was read."""
-        candidate = record.candidate
         source = self._root / candidate.served
-        examined = self._examined.load(candidate) or self._examine(record, source)
+        examined = self._examined.load(candidate) or self._examine(candidate, identity, source)
         if examined is None:
             return None
         path = candidate.served
@@ -131,12 +135,11 @@ class Publisher:
             metadata_path=self._examined.metadata_path(examined) if has_metadata else None,
         )
 
-    def _examine(self, record: Record, source: Path) -> Examined | None:
-        candidate = record.candidate
+    def _examine(self, candidate: Candidate, identity: Identity, source: Path) -> Examined | None:
         with source.open("rb") as file:
             if not _is_still(candidate, file):
                 return None
-            metadata = _core_metadata(file, record)
+            metadata = _core_metadata(file, candidate.filename, identity)
             file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             if not _is_still(candidate, file):
@@ -155,8 +158,8 @@ class Publisher:
         return examined
 
 
-def _identify(candidate: Candidate) -> tuple[NormalizedName, Version]:
-    """The project and version that place and name give; raise UnreadableDistribution when they give none."""
+def _identify(candidate: Candidate) -> Identity:
+    """Raise UnreadableDistribution when place and name give none."""
     filename = candidate.filename
     if not _is_servable(candidate.path) or not _is_servable(candidate.served):
         raise UnreadableDistribution("has a name that cannot be served")
@@ -174,7 +177,7 @@ def _identify(candidate: Candidate) -> tuple[NormalizedName, Version]:
     version = file_version(project, filename)
     if version is None:
         raise UnreadableDistribution(f"has a name that gives no version of `{project}`")
-    return project, version
+    return Identity(project, version)
 
 
 def _wheel_project(filename: str) -> NormalizedName:
@@ -209,13 +212,10 @@ def _is_still(candidate: Candidate, file: BinaryIO) -> bool:
     )
 
 
-def _core_metadata(file: BinaryIO, record: Record) -> CoreMetadata | None:
-    project, version = record.project, record.version
-    if project is None or version is None:  # such a record is faulty from the beginning
-        raise UnreadableDistribution("has no project")
-    if file_type(record.candidate.filename) is FileType.WHEEL:
-        return read_wheel(file, project=project, version=version)
-    return read_sdist(file, record.candidate.filename, project=project)
+def _core_metadata(file: BinaryIO, filename: str, identity: Identity) -> CoreMetadata | None:
+    if file_type(filename) is FileType.WHEEL:
+        return read_wheel(file, project=identity.project, version=identity.version)
+    return read_sdist(file, filename, project=identity.project)
 
 
 def _upload_time(candidate: Candidate) -> datetime:
