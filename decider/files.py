@@ -8,7 +8,7 @@ may not be added here.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property, lru_cache
@@ -16,8 +16,7 @@ from functools import cached_property, lru_cache
 import msgspec
 from packaging.version import InvalidVersion, Version
 
-from decider.errors import InvalidName
-from decider.names import NormalizedName, parse_project_name
+from decider.names import NormalizedName
 
 __all__ = [
     "MAX_FILENAME",
@@ -29,6 +28,7 @@ __all__ = [
     "file_version",
     "is_of_another_project",
     "is_servable_filename",
+    "is_usual_filename",
     "normalize_version",
 ]
 
@@ -47,8 +47,11 @@ _BUILT_FOR = re.compile(
     r"|-[0-9]+\.(?:noarch|src|x86_64|i[3-6]86|aarch64))\Z",
     re.IGNORECASE | re.ASCII,
 )
-#: name, version, build tag, and the three tags; a variant label (PEP 825) makes it one more.
-_WHEEL_PARTS = range(5, 8)
+#: Behind a wheel's version: three tags, perhaps a build tag before and a variant label (PEP 825) after them.
+_WHEEL_TAGS = range(3, 6)
+_DASH = re.compile("-")
+#: Versions that are normalized as they stand.
+_NORMAL_RELEASE = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*\Z", re.ASCII)
 
 
 class FileType(StrEnum):
@@ -111,6 +114,21 @@ class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         # Reversed: of two files of one name the first counts.
         return {file.filename: file for file in reversed(self.files)}
 
+    @cached_property
+    def sha256s(self) -> frozenset[str]:
+        """Every sha256 that the index states."""
+        return frozenset(digest for file in self.files if (digest := file.sha256) is not None)
+
+    @cached_property
+    def upload_times(self) -> tuple[datetime, ...]:
+        """Every upload time that the index states, oldest first."""
+        return tuple(sorted(file.upload_time for file in self.files if file.upload_time is not None))
+
+    @cached_property
+    def undated(self) -> tuple[str, ...]:
+        """The names of the files that the index states no upload time of, in page order."""
+        return tuple(file.filename for file in self.files if file.upload_time is None)
+
     def known_versions(self) -> tuple[str, ...]:
         """Every version that the index states or that a file belongs to, normalized, without duplicates (PEP 700).
 
@@ -118,9 +136,9 @@ class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         others, oldest first.
         """
         stated = dict.fromkeys(normalize_version(text) or text for text in self.versions)
-        texts = {_version_text(self.project, file.filename) for file in self.files}
-        found = {version for text in texts if text and (version := normalize_version(text))}
-        return (*stated, *sorted(found - stated.keys(), key=Version))
+        texts = _version_texts(self.project, [file.filename for file in self.files])
+        found = {normalize_version(text) for text in texts - stated.keys()} - {None, *stated}
+        return (*stated, *sorted((version for version in found if version), key=Version))
 
 
 def is_servable_filename(name: str) -> bool:
@@ -132,6 +150,16 @@ def is_servable_filename(name: str) -> bool:
     )
 
 
+def is_usual_filename(project: NormalizedName, filename: str) -> bool:
+    """Whether `filename` names a wheel or sdist of `project` as build tools spell it.
+
+    Then it is servable and of no other project; otherwise nothing is known. It is much faster than asking.
+    """
+    wheel, sdist = _usual_patterns(project)
+    pattern = wheel if filename.endswith(".whl") else sdist
+    return pattern.match(filename) is not None and len(filename) <= MAX_FILENAME
+
+
 def file_type(filename: str) -> FileType:
     """What kind of file its name says it is; `.zip`, `.tar.*` and `.tgz` are sdists."""
     if _is_wheel(filename):
@@ -139,6 +167,7 @@ def file_type(filename: str) -> FileType:
     return FileType.SDIST if _ARCHIVE.search(filename) else FileType.OTHER
 
 
+@lru_cache(maxsize=65_536)
 def file_version(project: NormalizedName, filename: str) -> Version | None:
     """The release that `filename` belongs to on `project`'s page; None where the name does not tell.
 
@@ -151,6 +180,8 @@ def file_version(project: NormalizedName, filename: str) -> Version | None:
 
 def normalize_version(text: str) -> str | None:
     """The PEP 440 spelling of a version, None when it is none."""
+    if _NORMAL_RELEASE.match(text):
+        return text
     version = _parse_version(text)
     return None if version is None else str(version)
 
@@ -159,49 +190,70 @@ def is_of_another_project(project: NormalizedName, filename: str) -> bool:
     """Whether the name plainly says that the file belongs to another project: installers would not take it either.
 
     A wheel's first component names its project (PEP 427). Other names count only where some part of the name reads
-    as a name and a version, and none as a version of `project`; the rest are ambiguous.
+    as a name and a version, and none as a name of `project`; the rest are ambiguous.
     """
-    if _is_wheel(filename):
-        return not _spells(filename.partition("-")[0], project)
-    splits = list(_splits(_stem(filename)))
-    if any(_spells(name, project) for name, _ in splits):
+    if _own_part(project, filename):
         return False
-    return any(_parse_version(version) is not None for _, version in splits)
+    if _is_wheel(filename):
+        return True
+    stem = _stem(filename)
+    return any(_parse_version(stem[dash.end() :]) is not None for dash in _DASH.finditer(stem))
 
 
 def _is_wheel(filename: str) -> bool:
-    return filename[-4:].lower() == ".whl"
+    return filename.endswith(".whl") or filename[-4:].lower() == ".whl"
 
 
 def _stem(filename: str) -> str:
     """The name without what says how it is packed."""
+    if filename.endswith(".tar.gz"):
+        return filename[:-7]
     archive = _ARCHIVE.search(filename)
     return filename[: archive.start()] if archive else filename.rpartition(".")[0]
 
 
-def _splits(stem: str) -> Iterator[tuple[str, str]]:
-    """Every way to read `stem` as a name and what follows, shortest name first."""
-    at = stem.find("-")
-    while at >= 0:
-        yield stem[:at], stem[at + 1 :]
-        at = stem.find("-", at + 1)
+@lru_cache(maxsize=2_048)
+def _usual_patterns(project: NormalizedName) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Match the usual spellings of its wheels and sdists; the group is the version."""
+    words = project.split("-")
+    version = "-([A-Za-z0-9.!+_]+)"
+    wheel = f"(?i:{'[_.]+'.join(words)}){version}-[A-Za-z0-9_.-]+[.]whl"
+    sdist = f"(?i:{'[-_.]+'.join(words)}){version}[.]tar[.]gz"
+    return re.compile(rf"{wheel}\Z", re.ASCII), re.compile(rf"{sdist}\Z", re.ASCII)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=2_048)
+def _own_pattern(project: NormalizedName, separators: str) -> re.Pattern[str]:
+    """Matches every spelling of `project` and the dash behind it."""
+    return re.compile(f"{separators}+".join(project.split("-")) + "-", re.IGNORECASE | re.ASCII)
+
+
+def _own_part(project: NormalizedName, filename: str) -> re.Match[str] | None:
+    """The project's name at the beginning, with the dash behind it; in a wheel the name itself has no dash."""
+    return _own_pattern(project, "[_.]" if _is_wheel(filename) else "[-_.]").match(filename)
+
+
 def _version_text(project: NormalizedName, filename: str) -> str | None:
     """What stands in the version's place; None where the name is not of `project`."""
-    if _is_wheel(filename):
-        parts = filename[:-4].split("-")
-        return parts[1] if len(parts) in _WHEEL_PARTS and _spells(parts[0], project) else None
-    return next((rest for name, rest in _splits(_stem(filename)) if _spells(name, project)), None)
+    own = _own_part(project, filename)
+    if own is None:
+        return None
+    if not _is_wheel(filename):
+        return _stem(filename)[own.end() :]
+    version, *tags = filename[own.end() : -4].split("-")
+    return version if len(tags) in _WHEEL_TAGS else None
 
 
-@lru_cache(maxsize=8_192)
-def _spells(text: str, project: NormalizedName) -> bool:
-    try:
-        return parse_project_name(text) == project
-    except InvalidName:
-        return False
+def _version_texts(project: NormalizedName, filenames: Iterable[str]) -> set[str]:
+    """What stands in the version's place of each name that tells; as _version_text, and faster."""
+    wheel, sdist = _usual_patterns(project)
+    texts: set[str | None] = set()
+    for filename in filenames:
+        is_wheel = filename.endswith(".whl")
+        usual = (wheel if is_wheel else sdist).match(filename)
+        is_whole = usual is not None and (not is_wheel or filename.count("-", usual.end(1)) in _WHEEL_TAGS)
+        texts.add(usual[1] if usual is not None and is_whole else _version_text(project, filename))
+    return {text for text in texts if text}
 
 
 @lru_cache(maxsize=32_768)

@@ -8,7 +8,7 @@ component of its link's path, as pip and uv have it. Regular expressions on HTML
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from html.parser import HTMLParser
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote
 
 import msgspec
 
@@ -172,12 +172,8 @@ def _add(attributes: _Attributes, listing: Listing) -> None:
     href = (attributes.get("href") or "").strip()
     if href in _NEUTRAL:
         return
-    try:
-        url = urlsplit(href)
-    except ValueError:
-        listing.drop("", "its URL cannot be read")
-        return
-    filename = unquote(url.path.rpartition("/")[2])
+    reference, _, fragment = href.partition("#")
+    filename = unquote(reference.partition("?")[0].rpartition("/")[2])
     if not _is_distribution(filename):
         listing.drop(filename, "it is no distribution file")
         return
@@ -186,8 +182,8 @@ def _add(attributes: _Attributes, listing: Listing) -> None:
         core_metadata = attributes.get("data-dist-info-metadata")
     listing.add(
         filename,
-        href,
-        hashes=_hashes(url),
+        reference,
+        hashes=_hashes(fragment),
         size=_size(attributes.get("data-size")),
         upload_time=_time(attributes.get("data-upload-time")),
         requires_python=attributes.get("data-requires-python"),
@@ -197,9 +193,9 @@ def _add(attributes: _Attributes, listing: Listing) -> None:
     )
 
 
-def _hashes(url: SplitResult) -> Mapping[str, str]:
-    """The digests in a fragment: `sha256=…`, other parameters around it."""
-    pairs = (part.partition("=") for part in url.fragment.split("&"))
+def _hashes(fragment: str) -> Mapping[str, str]:
+    """The digests in a fragment: `sha256=…`, perhaps with other parameters around it."""
+    pairs = (part.partition("=") for part in fragment.split("&"))
     return {name: digest for name, _, digest in pairs}
 
 
@@ -217,6 +213,6 @@ def _size(value: str | None) -> int | None:
 
 def _time(value: str | None) -> datetime | None:
     try:
-        return msgspec.convert(value, datetime | None)
+        return msgspec.convert(value, datetime) if value else None
     except msgspec.ValidationError:
         return None

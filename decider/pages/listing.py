@@ -19,6 +19,7 @@ from decider.files import (
     file_version,
     is_of_another_project,
     is_servable_filename,
+    is_usual_filename,
 )
 from decider.names import NormalizedName
 from decider.pages.links import BadLink, Links, is_secure_url
@@ -43,8 +44,7 @@ API_VERSION = (1, 4)  #: the newest that decider implements
 _API_VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})\Z", re.ASCII)
 #: Digest lengths in hex of the algorithms that installers agree on; uv rejects a page for another length.
 _DIGEST_LENGTHS = {"md5": 32, "sha256": 64, "sha384": 96, "sha512": 128, "blake2b": 64}
-_HEX = re.compile(r"[0-9a-f]*\Z")
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_HEX_DIGITS = b"0123456789abcdef"
 
 
 class DroppedFile(msgspec.Struct, frozen=True):
@@ -71,7 +71,7 @@ class Stated(msgspec.Struct, frozen=True, kw_only=True):
     last_serial: int | None = None
 
 
-class BadEntry(Exception):  # noqa: N818 (a finding about one entry, not an error that leaves this package)
+class BadEntry(Exception):
     """Why an entry is left out."""
 
 
@@ -104,7 +104,8 @@ class Listing:
     ) -> None:
         """Take an entry in, or leave it out where it cannot be trusted."""
         try:
-            self._require_fitting(filename)
+            if filename in self.files or not is_usual_filename(self.project, filename):
+                self._require_fitting(filename)
             self.files[filename] = DistributionFile(
                 filename=filename,
                 url=self.links.resolve(url),
@@ -114,7 +115,7 @@ class Listing:
                 if upload_time is None or upload_time.tzinfo is UTC
                 else _in_utc(upload_time),
                 requires_python=requires_python or None,
-                core_metadata=_parse_core_metadata(core_metadata) if core_metadata is not None else False,
+                core_metadata=_parse_core_metadata(core_metadata) if core_metadata else False,
                 yanked=yanked,
                 provenance=provenance if provenance and is_secure_url(provenance) else None,
             )
@@ -191,17 +192,17 @@ def parse_hashes(hashes: Mapping[str, str]) -> Mapping[str, str]:
     sha1, sha224 and what nobody knows is left out: in HTML they make uv reject the page (STANDARDS C55, T44).
     """
     sha256 = hashes.get("sha256")
-    if sha256 is not None and len(hashes) == 1 and _SHA256.match(sha256):
+    if sha256 and len(sha256) == 64 and len(hashes) == 1 and not sha256.encode().translate(None, _HEX_DIGITS):
         return hashes
     usable = {name.lower(): digest.lower() for name, digest in hashes.items() if digest}
-    if "sha256" in usable and not _SHA256.match(usable["sha256"]):
+    if "sha256" in usable and not _is_digest(usable["sha256"], "sha256"):
         # To list it without would take away the one check that a client makes of the bytes.
         raise BadEntry("its sha256 is no SHA-256 digest")
-    return {
-        name: digest
-        for name, digest in usable.items()
-        if len(digest) == _DIGEST_LENGTHS.get(name) and _HEX.match(digest)
-    }
+    return {name: digest for name, digest in usable.items() if _is_digest(digest, name)}
+
+
+def _is_digest(text: str, algorithm: str) -> bool:
+    return len(text) == _DIGEST_LENGTHS.get(algorithm) and not text.encode().translate(None, _HEX_DIGITS)
 
 
 def _parse_core_metadata(value: bool | Mapping[str, str]) -> bool | Mapping[str, str]:
