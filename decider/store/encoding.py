@@ -3,6 +3,7 @@
 Both stores write the same forms. What a form means is said where its type is defined.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -11,7 +12,9 @@ from decider.rules import Rule
 from decider.store import Review, RulesetInfo, Token
 
 __all__ = [
+    "SeenFiles",
     "StoredReview",
+    "StoredToken",
     "decode_review",
     "decode_rule",
     "decode_rules",
@@ -31,6 +34,21 @@ class StoredReview(msgspec.Struct, frozen=True):
 
     review: Review
     decision: str | None = None  #: id of the rule that closed it
+
+
+class StoredToken(msgspec.Struct, frozen=True):
+    """A token and what it is found by."""
+
+    token: Token
+    secret_hash: str
+
+
+class SeenFiles(msgspec.Struct, frozen=True):
+    """When files of a project were first seen on an index."""
+
+    index: str
+    project: str
+    times: Mapping[str, datetime]  #: file name → aware, UTC
 
 
 encode = msgspec.json.Encoder().encode

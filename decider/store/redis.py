@@ -6,17 +6,20 @@ change came first; then it is made anew. Only a server set up as in deploy/redis
 disk": see `durability_fault`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
 from redis.exceptions import ResponseError
 
+from decider.errors import StoreUnavailable
 from decider.rules import Action, Rule
 from decider.store import AuditEntry, AuditFault, Page, Review, ReviewState, RulesetInfo, Token
 from decider.store.audit import START, Head, decode_entry, verify_chain
 from decider.store.cursors import decode_audit_cursor, decode_cursor, make_audit_page, make_page
 from decider.store.encoding import (
+    SeenFiles,
+    StoredToken,
     decode_review,
     decode_rule,
     decode_rules,
@@ -37,14 +40,16 @@ from decider.store.redis_keys import (
     RULES,
     RULESETS,
     SECRETS,
+    SEEN,
     TOKENS,
     USED,
     index_range,
+    parse_seen_key,
     seen_key,
 )
-from decider.store.redis_session import Session, Sessions
-from decider.store.redis_transaction import read_token, seen_commands
-from decider.store.transaction import TOUCH_EVERY, Transaction
+from decider.store.redis_session import Session, Sessions, pairs
+from decider.store.redis_transaction import RedisTransaction, read_token
+from decider.store.transaction import TOUCH_EVERY, Record, Transaction
 from decider.store.transactional import TransactionalStore
 
 __all__ = ["RedisStore"]
@@ -55,6 +60,7 @@ _READ_TIMEOUT_S = 1.0  # decisions wait for reads, and have a snapshot to go on 
 _WRITE_TIMEOUT_S = 10.0  # a feed of 100,000 rules is written and synced as a whole
 _CHUNK = 200  # records read at a time by a listing
 _AUDIT_CHUNK = 50  # audit entries read at a time: they may be long
+_ALL = ("all", "")  # the value of an index that every record has
 _NO_ENTRY = 10**18  # an audit id past all others
 _DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 
@@ -72,7 +78,7 @@ class RedisStore(TransactionalStore):
         self._writing.close()
 
     def ping(self) -> None:
-        self._read(lambda tx: tx.state)
+        self.read(lambda tx: tx.state)
 
     def durability_fault(self) -> str | None:
         for name, wanted in _DURABLE.items():
@@ -157,15 +163,12 @@ class RedisStore(TransactionalStore):
     def note_first_seen(self, index: str, project: str, filenames: Iterable[str], *, at: datetime) -> None:
         new = set(filenames).difference(self.first_seen(index, project))
         if new:
-            with self._writing.open() as session:
-                session.execute(seen_commands(index, project, dict.fromkeys(sorted(new), at)))
+            seen = SeenFiles(index, project, dict.fromkeys(sorted(new), at))
+            self.write(lambda tx: tx.put_first_seen(seen))
 
     def first_seen(self, index: str, project: str) -> Mapping[str, datetime]:
         with self._reading.open() as session:
-            reply = iter(session.call("HGETALL", seen_key(index, project)))
-            return {
-                filename.decode(): from_micros(int(at)) for filename, at in zip(reply, reply, strict=True)
-            }
+            return _times(session.call("HGETALL", seen_key(index, project)))
 
     def list_audit(
         self,
@@ -206,11 +209,30 @@ class RedisStore(TransactionalStore):
             known = Head(int(head[0]), head[1].decode()) if head[0] else START
             return verify_chain(_entries(session, 0, last), known)
 
-    def _write(self, change: Callable[[Transaction], T]) -> T:
+    def write(self, change: Callable[[Transaction], T]) -> T:
         return self._changes.run(change)
 
-    def _read(self, question: Callable[[Transaction], T]) -> T:
+    def read(self, question: Callable[[Transaction], T]) -> T:
         return self._changes.ask(question)
+
+    def dump(self) -> Iterator[Record]:
+        with self._reading.open() as session:
+            tx = RedisTransaction(session)
+            yield tx.state
+            yield from map(decode_ruleset, session.call("HVALS", RULESETS))
+            yield from map(decode_rule, _indexed(session, RULE_INDEX, RULES, _ALL, ""))
+            by_id = {token.id: token for token in tx.tokens()}
+            for secret_hash, token_id in pairs(session.call("HGETALL", SECRETS)).items():
+                yield StoredToken(by_id[token_id.decode()], secret_hash.decode())
+            yield from map(decode_review, _indexed(session, REVIEW_INDEX, REVIEWS, _ALL, ""))
+            for key in _seen_keys(session):
+                index, project = parse_seen_key(key.decode())
+                yield SeenFiles(index, project, _times(session.call("HGETALL", key)))
+            yield from (decode_entry(stored)[0] for _, stored in _entries(session, 0))
+            if int(session.call("HGET", HEAD, "changes") or 0) != tx.changes:
+                raise StoreUnavailable(
+                    "the store changed while it was copied: stop those who write to it first"
+                )
 
     def _setting(self, name: str) -> str | None:
         with self._reading.open() as session:
@@ -259,6 +281,19 @@ def _entry(row: tuple[bytes, tuple[bytes, bytes]]) -> tuple[int, bytes]:
     return int(stream_id.partition(b"-")[0]), stored
 
 
+def _seen_keys(session: Session) -> Iterator[bytes]:
+    cursor = b"0"
+    while True:
+        cursor, keys = session.call("SCAN", cursor, "MATCH", f"{SEEN}*", "COUNT", _CHUNK)
+        yield from keys
+        if cursor == b"0":
+            return
+
+
+def _times(reply: Sequence[bytes]) -> dict[str, datetime]:
+    return {filename.decode(): from_micros(int(at)) for filename, at in pairs(reply).items()}
+
+
 def _last_before(session: Session, since: datetime) -> int:
     """The last entry up to which all are older than `since`: where to begin."""
     later = session.call("ZRANGEBYSCORE", AUDIT_TIMES, to_micros(since), "+inf", "LIMIT", 0, 1)
@@ -267,7 +302,7 @@ def _last_before(session: Session, since: datetime) -> int:
 
 def _narrowest(wanted: Mapping[str, str | None]) -> tuple[str, str]:
     """The first condition, which the index answers: they are ordered by how few they match."""
-    return next(((name, value) for name, value in wanted.items() if value is not None), ("all", ""))
+    return next(((name, value) for name, value in wanted.items() if value is not None), _ALL)
 
 
 def _matches(record: Rule | Review, wanted: Mapping[str, str | None]) -> bool:

@@ -5,7 +5,7 @@ oldest first, and a listing goes on after any id.
 """
 
 from collections.abc import Iterator
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from decider.rules import Rule
 from decider.store.encoding import StoredReview
@@ -32,6 +32,7 @@ __all__ = [
     "USED",
     "audit_member",
     "index_range",
+    "parse_seen_key",
     "review_members",
     "rule_members",
     "seen_key",
@@ -62,6 +63,12 @@ SEEN = "decider:seen:"  #: hash for each index and project: file name → micros
 def seen_key(index: str, project: str) -> str:
     """The key of the first-seen times of a project."""
     return f"{SEEN}{quote(index, safe='')}:{quote(project, safe='')}"
+
+
+def parse_seen_key(key: str) -> tuple[str, str]:
+    """The index and project of seen_key."""
+    index, _, project = key.removeprefix(SEEN).partition(":")
+    return unquote(index), unquote(project)
 
 
 def rule_members(rule: Rule) -> Iterator[str]:

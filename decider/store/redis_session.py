@@ -18,7 +18,7 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 from decider.errors import StoreUnavailable
 from decider.store.redis_address import RedisAddress
 
-__all__ = ["Command", "Session", "Sessions"]
+__all__ = ["Command", "Session", "Sessions", "pairs"]
 
 Command = tuple[str | bytes | int, ...]
 
@@ -108,6 +108,11 @@ class Sessions:
             raise StoreUnavailable(f"{self._address}: {text}") from error
         except msgspec.MsgspecError as error:
             raise StoreUnavailable(f"{self._address}: a record cannot be read: {error}") from error
+
+
+def pairs(reply: Sequence[bytes]) -> dict[bytes, bytes]:
+    """A hash, from fields and values in turn."""
+    return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def _make_pool(address: RedisAddress, timeout_s: float) -> ConnectionPool:

@@ -6,7 +6,6 @@ Reads go to Redis at once, while the head is watched; writes are gathered and se
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -16,6 +15,7 @@ from decider.rules import Action, Rule
 from decider.store import AuditEntry, RulesetInfo, Token
 from decider.store.audit import Head, encode_entry, rules_of
 from decider.store.encoding import (
+    SeenFiles,
     StoredReview,
     decode_review,
     decode_rule,
@@ -49,10 +49,10 @@ from decider.store.redis_keys import (
     rule_members,
     seen_key,
 )
-from decider.store.redis_session import Command, Session
+from decider.store.redis_session import Command, Session, pairs
 from decider.store.transaction import MAX_TOMBSTONES, ReviewSubject, State
 
-__all__ = ["RedisTransaction", "read_token", "seen_commands"]
+__all__ = ["RedisTransaction", "read_token"]
 
 _Value = str | bytes | int
 _MANY = 1000  # values of one command: more would make the server buffer without being any faster
@@ -63,21 +63,21 @@ class RedisTransaction:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        head = _pairs(session.call("HGETALL", HEAD))
+        head = pairs(session.call("HGETALL", HEAD))
         layout = int(head.get(b"layout", LAYOUT))
         if layout > LAYOUT:
             raise StoreUnavailable(
                 f"the data in Redis has layout {layout}, this decider knows {LAYOUT}: it was written by a newer one"
             )
         self.changes = int(head.get(b"changes", 0))
-        self.state = _read_state(head)
+        self.state, self._stored = _read_state(head), _read_state(head)
         self._latest = int(head.get(b"latest", 0))
         self._commands: list[Command] = []
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was written."""
-        return not self._commands
+        return not self._commands and self.state == self._stored
 
     def commands(self) -> list[Command]:
         """Everything that is to take effect together."""
@@ -161,8 +161,8 @@ class RedisTransaction:
 
     def tokens(self) -> Sequence[Token]:
         bodies, used = self._session.call_all([("HGETALL", TOKENS), ("HGETALL", USED)])
-        times = _pairs(used)
-        return [read_token(body, times.get(token_id)) for token_id, body in sorted(_pairs(bodies).items())]
+        times = pairs(used)
+        return [read_token(body, times.get(token_id)) for token_id, body in sorted(pairs(bodies).items())]
 
     def has_secret(self, secret_hash: str) -> bool:
         return bool(self._session.call("HEXISTS", SECRETS, secret_hash))
@@ -201,8 +201,9 @@ class RedisTransaction:
         self._many(("ZADD", AUDIT_INDEX), (part for member in members for part in (0, member)))
         self.state.audit_head = Head(entry.id, entry.hash)
 
-    def put_first_seen(self, index: str, project: str, times: Mapping[str, datetime]) -> None:
-        self._commands += seen_commands(index, project, times)
+    def put_first_seen(self, seen: SeenFiles) -> None:
+        key = seen_key(seen.index, seen.project)
+        self._commands += [("HSETNX", key, filename, to_micros(at)) for filename, at in seen.times.items()]
 
     def _indexed_rules(self, field: str, value: str) -> Sequence[Rule]:
         members = self._session.call("ZRANGEBYLEX", RULE_INDEX, *index_range(field, value, ""))
@@ -225,12 +226,6 @@ def read_token(body: bytes, used: bytes | None) -> Token:
     return token if used is None else msgspec.structs.replace(token, last_used_at=from_micros(int(used)))
 
 
-def seen_commands(index: str, project: str, times: Mapping[str, datetime]) -> list[Command]:
-    """What notes first-seen times where there are none yet."""
-    key = seen_key(index, project)
-    return [("HSETNX", key, filename, to_micros(at)) for filename, at in times.items()]
-
-
 def _read_state(head: Mapping[bytes, bytes]) -> State:
     stored: dict[str, Any] = {}
     for field in fields(State):
@@ -238,7 +233,3 @@ def _read_state(head: Mapping[bytes, bytes]) -> State:
         if value is not None:
             stored[field.name] = value.decode() if field.type is str else int(value)
     return State(**stored)
-
-
-def _pairs(reply: Sequence[bytes]) -> dict[bytes, bytes]:
-    return dict(zip(reply[::2], reply[1::2], strict=True))

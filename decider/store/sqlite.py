@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +20,8 @@ from decider.store import AuditEntry, AuditFault, Page, Review, ReviewState, Rul
 from decider.store.audit import Head, decode_entry, verify_chain
 from decider.store.cursors import decode_audit_cursor, decode_cursor, make_audit_page, make_page
 from decider.store.encoding import (
+    SeenFiles,
+    StoredToken,
     decode_review,
     decode_rule,
     decode_rules,
@@ -27,7 +31,7 @@ from decider.store.encoding import (
 )
 from decider.store.sqlite_connections import Connections
 from decider.store.sqlite_transaction import SqliteTransaction, read_token
-from decider.store.transaction import TOUCH_EVERY, Transaction
+from decider.store.transaction import TOUCH_EVERY, Record, Transaction
 from decider.store.transactional import TransactionalStore
 
 __all__ = ["SqliteStore"]
@@ -150,9 +154,8 @@ class SqliteStore(TransactionalStore):
         new = set(filenames).difference(self.first_seen(index, project))
         if not new:
             return  # the usual case, and it takes no write lock
-        rows = [(index, project, filename, to_micros(at)) for filename in sorted(new)]
-        with self._writing() as db:
-            db.executemany("INSERT OR IGNORE INTO first_seen VALUES (?, ?, ?, ?)", rows)
+        seen = SeenFiles(index, project, dict.fromkeys(sorted(new), at))
+        self.write(lambda tx: tx.put_first_seen(seen))
 
     def first_seen(self, index: str, project: str) -> Mapping[str, datetime]:
         query = "SELECT filename, at FROM first_seen WHERE index_name = ? AND project = ?"
@@ -187,16 +190,37 @@ class SqliteStore(TransactionalStore):
         with self._audit() as (head, rows):
             return verify_chain(rows, head)
 
-    def _write(self, change: Callable[[Transaction], T]) -> T:
+    def write(self, change: Callable[[Transaction], T]) -> T:
         with self._writing() as db:
             tx = SqliteTransaction(db)
             result = change(tx)
             tx.store_state()
             return result
 
-    def _read(self, question: Callable[[Transaction], T]) -> T:
+    def read(self, question: Callable[[Transaction], T]) -> T:
         with self._connections.transaction(_READ) as db:
             return question(SqliteTransaction(db))
+
+    def dump(self) -> Iterator[Record]:
+        with self._connections.transaction(_READ) as db:
+            yield SqliteTransaction(db).state
+            yield from (
+                decode_ruleset(body) for (body,) in db.execute("SELECT body FROM rulesets ORDER BY name")
+            )
+            yield from (decode_rule(body) for (body,) in db.execute("SELECT body FROM rules ORDER BY id"))
+            for secret_hash, *row in db.execute(
+                "SELECT secret_hash, body, last_used_at FROM tokens ORDER BY id"
+            ):
+                yield StoredToken(read_token(row), secret_hash)
+            yield from (decode_review(body) for (body,) in db.execute("SELECT body FROM reviews ORDER BY id"))
+            seen = db.execute(
+                "SELECT index_name, project, filename, at FROM first_seen ORDER BY index_name, project"
+            )
+            for (index, project), rows in groupby(seen, key=itemgetter(0, 1)):
+                yield SeenFiles(index, project, {filename: from_micros(at) for _, _, filename, at in rows})
+            yield from (
+                decode_entry(stored)[0] for (stored,) in db.execute("SELECT entry FROM audit ORDER BY id")
+            )
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

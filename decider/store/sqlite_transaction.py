@@ -12,6 +12,7 @@ from decider.rules import Action, Rule
 from decider.store import AuditEntry, RulesetInfo, Token
 from decider.store.audit import Head, encode_entry, rules_of
 from decider.store.encoding import (
+    SeenFiles,
     StoredReview,
     decode_review,
     decode_rule,
@@ -27,7 +28,7 @@ from decider.store.transaction import MAX_TOMBSTONES, ReviewSubject, State
 __all__ = ["SqliteTransaction", "read_token"]
 
 
-def read_token(row: tuple[bytes, int | None]) -> Token:
+def read_token(row: Sequence[Any]) -> Token:
     """The token of a row (body, last_used_at)."""
     body, used = row
     token = decode_token(body)
@@ -173,6 +174,12 @@ class SqliteTransaction:
             "INSERT INTO audit_rules VALUES (?, ?)", ((rule, entry.id) for rule in rules_of(entry))
         )
         self.state.audit_head = Head(entry.id, entry.hash)
+
+    def put_first_seen(self, seen: SeenFiles) -> None:
+        self._db.executemany(
+            "INSERT OR IGNORE INTO first_seen VALUES (?, ?, ?, ?)",
+            ((seen.index, seen.project, filename, to_micros(at)) for filename, at in seen.times.items()),
+        )
 
     def _one(self, query: str, *values: object) -> Any:
         return self._db.execute(query, values).fetchone()

@@ -12,10 +12,10 @@ from typing import NamedTuple, Protocol
 from decider.rules import Rule
 from decider.store import AuditEntry, RulesetInfo, Token
 from decider.store.audit import START, Head
-from decider.store.encoding import StoredReview
+from decider.store.encoding import SeenFiles, StoredReview, StoredToken
 from decider.store.ids import Kind
 
-__all__ = ["MAX_TOMBSTONES", "TOUCH_EVERY", "ReviewSubject", "State", "Transaction"]
+__all__ = ["MAX_TOMBSTONES", "TOUCH_EVERY", "Record", "ReviewSubject", "State", "Transaction"]
 
 MAX_TOMBSTONES = 10_000  #: removals that are remembered for those who only ask what changed
 TOUCH_EVERY = timedelta(minutes=1)  #: how fine the times are at which tokens were used
@@ -63,6 +63,11 @@ class State:
         return range(last + 1, last + count + 1)
 
 
+Record = (
+    State | RulesetInfo | Rule | StoredToken | StoredReview | SeenFiles | AuditEntry
+)  #: what a store holds
+
+
 class Transaction(Protocol):
     """Reads and writes of one change."""
 
@@ -103,7 +108,7 @@ class Transaction(Protocol):
         """Whether a token of that hash is stored, revoked ones included."""
 
     def put_token(self, token: Token, secret_hash: str | None = None) -> None:
-        """Store a token; `secret_hash` only with a new one. Its `last_used_at` is not stored by this."""
+        """Store a token; `secret_hash` only with a new one."""
 
     # Reviews
 
@@ -115,6 +120,11 @@ class Transaction(Protocol):
 
     def put_review(self, stored: StoredReview, before: StoredReview | None) -> None:
         """Store a review; `before` is the stored one, as it was."""
+
+    # First-seen times
+
+    def put_first_seen(self, seen: SeenFiles) -> None:
+        """Store the times of those files that have none yet."""
 
     # Audit
 
