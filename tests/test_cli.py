@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from redis import Redis, RedisError
 
 from decider import __version__
 from decider.cli import main
@@ -27,6 +28,8 @@ from decider.rules import Action, RuleDraft
 from decider.store import Role, open_store
 from decider.tokens import hash_secret
 from tests.distributions import make_sdist, make_wheel, set_age
+from tests.stack import eventually, free_port
+from tests.test_stack_failures import redis_server
 
 Run = Callable[..., Result]
 Said = Callable[..., str]
@@ -74,7 +77,7 @@ def test_version(said: Said) -> None:
     [
         "up", "serve", "nginx-config", "check", "rules", "rules add", "rules list", "rules remove", "rules import",
         "rules export", "explain", "token", "token create", "token list", "token revoke", "audit", "audit verify",
-        "audit export",
+        "audit export", "store", "store migrate",
     ],
 )  # fmt: skip
 def test_every_command_takes_config_and_json(said: Said, command: str) -> None:
@@ -93,11 +96,11 @@ def test_help_keeps_examples(said: Said) -> None:
 
 def test_faulty_settings(run: Run, tmp_path: Path) -> None:
     """Each fault of the settings is a line on standard error, and the exit status is 2."""
-    (tmp_path / "decider.toml").write_text('listen = "x"\nlisten_port = 3\n')
+    (tmp_path / "decider.toml").write_text('grace = "x"\nlisten_port = 3\n')
     result = run("rules", "list")
     assert (result.exit_code, result.stdout) == (2, "")
     assert [line.split(": ")[:2] for line in result.stderr.splitlines()] == [
-        ["decider", "listen"],
+        ["decider", "grace"],
         ["decider", "listen_port"],
     ]
 
@@ -457,6 +460,39 @@ def test_verify_audit(run: Run, said: Said, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "decider: audit entry 1: " in result.stderr
     assert json.loads(run("audit", "verify", "--json").stdout)["faults"] != []
+
+
+# Stores
+
+
+def test_migrate_store(run: Run, said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`store migrate` takes everything to an empty store, ids and audit log too, and refuses one that is not empty."""
+    rule = add(said, "demo")
+    said("token", "create", "ci", "--role", "reader")
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    with redis_server(tmp_path, port), Redis(port=port) as client:
+        eventually(lambda: _answers(client), within_s=20)
+        counts = json.loads(said("store", "migrate", "sqlite", url, "--json"))
+        assert (counts["rules"], counts["tokens"], counts["audit entries"]) == (1, 1, 2)
+        again = run("store", "migrate", "sqlite", url)
+        assert (again.exit_code, again.stderr) == (1, "decider: the store to copy to is not empty\n")
+        monkeypatch.setenv("DECIDER_STORE", url)
+        assert [one["id"] for one in json.loads(said("rules", "list", "--json"))["items"]] == [rule]
+        assert said("audit", "verify") == "2 audit entries: whole\n"
+
+
+def _answers(client: Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except RedisError:
+        return False
+
+
+@pytest.mark.parametrize("stores", [("sqlite", "sqlite"), ("sqlite", "mysql://h/"), ("x", "sqlite")])
+def test_faulty_migration(run: Run, stores: tuple[str, str]) -> None:
+    """A store that is none, or the same one twice, is a usage error."""
+    assert run("store", "migrate", *stores).exit_code == 2
 
 
 # Explain

@@ -20,6 +20,7 @@ from decider.cli.context import common_options
 from decider.cli.explain import explain
 from decider.cli.rules import rules
 from decider.cli.service import commands as service_commands
+from decider.cli.stores import store
 from decider.cli.tokens import token
 from decider.errors import DeciderError, Fault, InvalidName, InvalidRequest, InvalidRule, InvalidSettings
 
@@ -66,5 +67,5 @@ def main() -> None:
     """
 
 
-for _command in (*service_commands, rules, explain, token, audit):
+for _command in (*service_commands, rules, explain, token, audit, store):
     main.add_command(_command)
