@@ -83,7 +83,7 @@ def _mark(decision: FileDecision) -> str:
     """The yank text: of a refusal ours first, of a yank the index's own."""
     own = decision.file.yanked or ""
     limit = MAX_PAGE_TEXT - min(len(own) + 2, _MAX_INDEX_TEXT) if own else MAX_PAGE_TEXT
-    ours = _statement(decision, reason=_BREAKS.sub(" ", decision.first_reason), limit=limit, ellipsis="…")
+    ours = _statement(decision, reason=_one_line(decision.first_reason), limit=limit, ellipsis="…")
     if not own:
         return ours
     own = _cut(own, MAX_PAGE_TEXT - len(ours) - 2, "…")
@@ -122,6 +122,10 @@ def _cut(text: str, limit: int, ellipsis: str) -> str:
     return text if len(text) <= limit else text[: limit - len(ellipsis)].rstrip() + ellipsis
 
 
+def _one_line(text: str) -> str:
+    return _BREAKS.sub(" ", text).strip()
+
+
 def _ascii(text: str) -> str:
-    plain = unicodedata.normalize("NFKD", _BREAKS.sub(" ", text).translate(_TYPOGRAPHY))
+    plain = unicodedata.normalize("NFKD", _one_line(text).translate(_TYPOGRAPHY))
     return "".join(one if " " <= one <= "~" else "?" for one in plain if not unicodedata.combining(one))
