@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -120,20 +121,20 @@ class Api:
         response = self.post(
             "/rules", json={"action": action, "project": project, "reason": "because", **fields}
         )
-        assert response.status_code == 201, response.json
-        added: dict[str, Any] = response.json
+        assert response.status_code == 201, response.get_json()
+        added: dict[str, Any] = response.get_json()
         return added
 
     def verdicts(self, project: str = "demo", **query: str) -> dict[str, str]:
         response = self.get("/explain", query_string={"project": project, **query})
-        assert response.status_code == 200, response.json
-        return {one["filename"]: one["verdict"] for one in response.json["files"]}
+        assert response.status_code == 200, response.get_json()
+        return {one["filename"]: one["verdict"] for one in response.get_json()["files"]}
 
 
 def faults(response: TestResponse) -> dict[str, str]:
     """Field → what is wrong with it, of a 422."""
     assert response.status_code == 422, response.get_data(as_text=True)
-    return {one["field"]: one["detail"] for one in response.json["errors"]}
+    return {one["field"]: one["detail"] for one in response.get_json()["errors"]}
 
 
 def require_documented(method: str, path: str, response: TestResponse) -> None:
@@ -154,7 +155,7 @@ def require_documented(method: str, path: str, response: TestResponse) -> None:
     ((media_type, content),) = answer["content"].items()
     assert response.headers["Content-Type"].partition(";")[0] == media_type
     if media_type.endswith("json"):
-        errors = [error.message for error in _validator(content["schema"]).iter_errors(response.json)]
+        errors = [error.message for error in _validator(content["schema"]).iter_errors(response.get_json())]
         assert not errors, f"{method} {path}: {errors}"
 
 
@@ -198,9 +199,11 @@ def make_settings(data_dir: Path) -> Settings:
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """The API with a token of each role; index `internal` is internal, `public` is not."""
     monkeypatch.setenv("DECIDER_ADMIN_TOKEN", ADMIN_SECRET)
-    yield from open_api(tmp_path)
+    with open_api(tmp_path) as opened:
+        yield opened
 
 
+@contextmanager
 def open_api(tmp_path: Path, wrap: Callable[[Store], Store] = lambda store: store) -> Iterator[Api]:
     """An API of its own; `wrap` may put something around its store."""
     settings = make_settings(tmp_path)

@@ -37,6 +37,7 @@ from decider.errors import (
     StoreUnavailable,
     TooManyRequests,
     Unauthenticated,
+    UnreadableDistribution,
     UnreadablePage,
 )
 
@@ -85,6 +86,7 @@ TABLE: dict[type[DeciderError], Row] = {
     ProjectNotFound: Row(HTTPStatus.NOT_FOUND, "No such project"),
     FileNotListed: Row(HTTPStatus.NOT_FOUND, "No such file"),
     RecordNotFound: Row(HTTPStatus.NOT_FOUND, "No such record"),
+    UnreadableDistribution: Row(HTTPStatus.BAD_GATEWAY, "The file cannot be read"),
     UnreadablePage: Row(HTTPStatus.BAD_GATEWAY, "The index gave no readable page"),
     IndexUnavailable: Row(HTTPStatus.SERVICE_UNAVAILABLE, "The index is away"),
     IndexTimeout: Row(HTTPStatus.GATEWAY_TIMEOUT, "The index is too slow"),

@@ -40,13 +40,13 @@ Json = dict[str, Any]
 
 @cache
 def openapi_document() -> Json:
-    """The document; the same object each time, not to be changed."""
+    """The document as plain JSON values; the same object each time, not to be changed."""
     declared = operations()
     schemas, components = _schemas(declared.values())
     paths: dict[str, Json] = defaultdict(dict)
     for name, one in sorted(declared.items(), key=lambda item: (item[1].path, item[1].method)):
         paths[_ARGUMENT.sub(r"{\1}", one.path)][one.method.lower()] = _operation(name, one, schemas)
-    return {
+    document = {
         "openapi": "3.1.0",
         "info": {
             "title": "decider",
@@ -69,6 +69,8 @@ def openapi_document() -> Json:
             },
         },
     }
+    plain: Json = msgspec.json.decode(msgspec.json.encode(document))
+    return plain
 
 
 _INTRODUCTION = """\
@@ -157,7 +159,7 @@ def _operation(name: str, one: Operation, schemas: _Schemas) -> Json:
     }
     if one.body.schema is not None:
         schema = {"$ref": _PREFIX + _PATCH} if one.body.is_partial else schemas.of(one.body.schema)
-        content = {"schema": schema, "example": one.example}
+        content = {"schema": schema, "examples": {"request": {"value": one.example}}}
         described["requestBody"] = {"required": True, "content": dict.fromkeys(one.body.media_types, content)}
     return described
 
@@ -191,17 +193,19 @@ def _header(name: str) -> Json:
 
 
 def _responses(one: Operation, schemas: _Schemas) -> Json:
-    responses: Json = {str(one.status): _result(one.result, one.media_type, one.example_result, schemas)}
+    responses: Json = {
+        str(one.status): _result(one.result, one.media_type, {"asked": one.example_result}, schemas)
+    }
     if one.status == 201:
         responses["201"]["headers"] = {"Location": {"schema": {"type": "string"}}}
-    if one.dry_run_result is not None:
-        # A dry run of what answers 200 itself has the same status: both shapes are documented there.
-        dry = _result(one.dry_run_result, one.media_type, None, schemas)
-        if "200" in responses:
-            schema = {"anyOf": [schemas.of(one.dry_run_result), schemas.of(one.result)]}
-            responses["200"]["content"][one.media_type]["schema"] = schema
-        else:
-            responses["200"] = {**dry, "description": "A dry run: nothing was stored."}
+    if one.dry_run_result is not None and one.status == 200:
+        # Both answer with one status: the document has to say what either looks like.
+        (content,) = responses["200"]["content"].values()
+        content["schema"] = {"anyOf": [schemas.of(one.dry_run_result), schemas.of(one.result)]}
+        content["examples"]["dry run"] = {"value": one.example_dry_run}
+    elif one.dry_run_result is not None:
+        dry = _result(one.dry_run_result, one.media_type, {"dry run": one.example_dry_run}, schemas)
+        responses["200"] = {**dry, "description": "A dry run: nothing was stored."}
     titles: dict[int, set[str]] = defaultdict(set)
     for kind in _problems(one):
         row = problems.row_of(kind)
@@ -217,13 +221,14 @@ def _responses(one: Operation, schemas: _Schemas) -> Json:
     return responses
 
 
-def _result(kind: Any, media_type: str, example: Any, schemas: _Schemas) -> Json:
+def _result(kind: Any, media_type: str, examples: Json, schemas: _Schemas) -> Json:
     if kind is None:
         return {"description": "Done."}
-    content: Json = {"schema": schemas.of(kind)}
-    if example is not None:
-        content["example"] = example
-    return {"description": "As asked.", "content": {media_type: content}}
+    shown = {name: {"value": value} for name, value in examples.items() if value is not None}
+    return {
+        "description": "As asked.",
+        "content": {media_type: {"schema": schemas.of(kind), **({"examples": shown} if shown else {})}},
+    }
 
 
 def _problems(one: Operation) -> list[type[DeciderError]]:

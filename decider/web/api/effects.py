@@ -43,7 +43,7 @@ class _Place(msgspec.Struct, frozen=True, order=True):
 
 def effects_of(change: Change, repositories: Repositories, *, at: datetime) -> Effects:
     """The files whose verdict the change would change; raise StoreUnavailable."""
-    before = repositories.snapshot()
+    before = repositories.keeper.refresh()
     kept = {rule.id for rule in change.stored}
     after = before.updated(
         before.revision + 1, change.stored, [rule.id for rule in change.removed if rule.id not in kept]

@@ -6,6 +6,7 @@ __all__ = [
     "AUDIT_ENTRY",
     "CONFLICT",
     "DRAFT",
+    "DRY_RULE",
     "EFFECTS",
     "EXPLANATION",
     "REFRESHED",
@@ -80,6 +81,8 @@ EFFECTS = {
     "truncated": False,
     "unanswered": [],
 }
+
+DRY_RULE = {**_SAID, "id": None, "ruleset": "manual", "effects": EFFECTS}
 
 RULESET = {"name": "feed", "rules": 1, "revision": 42, "updated_by": "token:ci", "updated_at": _AT}
 

@@ -74,7 +74,10 @@ def explain_project(call: Call[ExplainQuery, None]) -> Response:
         refuse("project", "is required, or a filename that tells it")
     specifier = None if query.version is None else _exactly(query.version)
     filenames = () if query.filename is None else (query.filename,)
-    decision = services().repositories.decide_page(query.repository, project, trace=True)
+    repositories = services().repositories
+    # The present rules, not those of a moment ago: who has just changed one looks here.
+    snapshot = repositories.keeper.refresh()
+    decision = repositories.decide_page(query.repository, project, snapshot=snapshot, trace=True)
     found = explanation(decision, specifier=None if filenames else specifier, filenames=filenames)
     if found["missing"]:
         raise FileNotListed(project, query.filename or "", decision.page.index)
@@ -117,9 +120,10 @@ def explain_requirements(call: Call[FileQuery, str]) -> Response:
 
 def _explain_all(wanted: Sequence[Wanted], repository: str) -> list[dict[str, Any]]:
     repositories = services().repositories
+    snapshot = repositories.keeper.refresh()
 
     def explain(one: Wanted) -> dict[str, Any]:
-        decision = repositories.decide_page(repository, one.project, trace=True)
+        decision = repositories.decide_page(repository, one.project, snapshot=snapshot, trace=True)
         return explanation(decision, specifier=one.specifier, filenames=one.filenames)
 
     answers = ask_all(explain, wanted)

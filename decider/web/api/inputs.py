@@ -179,6 +179,7 @@ def _struct(kind: type[S], given: Mapping[str, Any], faults: list[Fault], *, str
 def _convert(value: Any, kind: Any, *, strict: bool) -> Any:
     if not strict and _takes(kind, datetime):
         value = value.replace(" ", "+")  # what an unescaped `+00:00` arrives as
+        strict = True  # a lax conversion would take seconds since the epoch
     if not strict and _takes(kind, str):
         return value  # a lax conversion would read the text `null` as None
     return msgspec.convert(value, kind, strict=strict)

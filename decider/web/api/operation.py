@@ -54,6 +54,7 @@ class Operation:
     problems: tuple[type[DeciderError], ...]  #: beyond those that follow from the above
     example: Any  #: of the request's body
     example_result: Any
+    example_dry_run: Any
 
 
 _OPERATIONS: dict[str, Operation] = {}
@@ -79,6 +80,7 @@ def operation(
     problems: tuple[type[DeciderError], ...] = (),
     example: Any = None,
     example_result: Any = None,
+    example_dry_run: Any = None,
 ) -> Callable[[Callable[Concatenate[Call[Q, B], ...], Response]], Callable[..., Response]]:
     """Route `method path` to the view: its docstring is summary and description, its other arguments the path's."""
 
@@ -101,6 +103,7 @@ def operation(
             problems=problems,
             example=example,
             example_result=example_result,
+            example_dry_run=example_dry_run,
         )
         _OPERATIONS[name] = declared
 

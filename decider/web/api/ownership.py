@@ -59,7 +59,7 @@ def list_conflicts(call: Call[Listing, None]) -> Response:
     parts = services()
     indexes = parts.repositories.indexes
     unanswered: list[Unanswered] = []
-    owned = _owned(parts.repositories.snapshot(), indexes, unanswered, at=parts.clock())
+    owned = _owned(parts.repositories.keeper.refresh(), indexes, unanswered, at=parts.clock())
     after = decode_cursor(_LISTING, call.query.cursor)
     left = (one for one in sorted(owned, key=lambda one: one.key) if one.key > after)
     page = make_page(_LISTING, left, call.query.limit, lambda one: one.key)

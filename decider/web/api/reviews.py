@@ -116,4 +116,4 @@ def _rule_fields(review: Review, decision: ReviewDecision) -> dict[str, Any]:
 
 
 def _hold(review: Review) -> Rule | None:
-    return services().repositories.snapshot().rule(review.rule)
+    return services().repositories.keeper.refresh().rule(review.rule)

@@ -96,6 +96,7 @@ def list_rules(call: Call[RuleQuery, None]) -> Response:
     problems=(Conflict,),
     example=examples.DRAFT,
     example_result=examples.RULE,
+    example_dry_run=examples.DRY_RULE,
 )
 def add_rule(call: Call[DryRun, dict[str, Any]]) -> Response:
     """Add a rule to the ruleset `manual`.
@@ -189,7 +190,7 @@ def parse_rule(fields: object, *, at: datetime) -> RuleDraft:
 
 def _dry_run(draft: RuleDraft, caller: Caller, *, at: datetime) -> DryRule:
     repositories = services().repositories
-    require_unowned([draft], repositories.snapshot(), at=at)
+    require_unowned([draft], repositories.keeper.refresh(), at=at)
     rule = make_rule(draft, rule_id=_PROVISIONAL, ruleset=MANUAL, actor=caller.actor, at=at, revision=0)
     effects = effects_of(Change(stored=(rule,)), repositories, at=at)
     return DryRule(**msgspec.structs.asdict(draft), ruleset=MANUAL, effects=effects)

@@ -94,6 +94,7 @@ def get_ruleset(_call: Call[NoQuery, None], name: str) -> Response:
     problems=(Conflict, PreconditionFailed),
     example={"rules": [{**examples.DRAFT, "key": "feed-1"}]},
     example_result=examples.RULESET_CHANGE,
+    example_dry_run={**examples.RULESET_CHANGE, "effects": examples.EFFECTS},
 )
 def replace_ruleset(call: Call[DryRun, RulesetFields], name: str) -> Response:
     """Make a ruleset hold exactly these rules, in one transaction.
