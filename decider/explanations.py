@@ -12,24 +12,27 @@ from packaging.version import InvalidVersion, Version
 from decider.decision import FileDecision, PageDecision
 from decider.rules import format_moment
 
-__all__ = ["explanation", "explanation_unavailable", "is_about"]
+__all__ = ["explanation", "explanation_unavailable"]
 
 
 def explanation(
     decision: PageDecision, *, specifier: SpecifierSet | None = None, filenames: Collection[str] = ()
 ) -> dict[str, Any]:
-    """The verdicts on a project's files, or on those of them that are asked for, in page order.
+    """The verdicts on a project's files: those of `filenames`, else those of a version in `specifier`, else all.
 
     `missing`, of the file names asked for, those that the index does not list: no rule speaks of them.
     """
-    chosen = [file for file in decision.files if is_about(file, specifier=specifier, filenames=filenames)]
-    listed = {file.file.filename for file in decision.files}
+    named = {name: decision.find(name) for name in filenames}
+    if named:
+        chosen = [file for file in named.values() if file is not None]
+    else:
+        chosen = [file for file in decision.files if _is_in(file, specifier)]
     return {
         "project": decision.project,
         "repository": decision.repository,
         "index": decision.page.index,
         "files": [_file(file) for file in chosen],
-        "missing": [name for name in filenames if name not in listed],
+        "missing": [name for name, file in named.items() if file is None],
     }
 
 
@@ -45,14 +48,8 @@ def explanation_unavailable(project: str, *, repository: str, problem: dict[str,
     }
 
 
-def is_about(file: FileDecision, *, specifier: SpecifierSet | None, filenames: Collection[str]) -> bool:
-    """Whether the file is one of `filenames` (any, where there are none) and of a version in `specifier`.
-
-    A file that names itself is meant whatever its version; one without a version is in no specifier, as
-    installers see it.
-    """
-    if filenames:
-        return file.file.filename in filenames
+def _is_in(file: FileDecision, specifier: SpecifierSet | None) -> bool:
+    """Whether the file's version is meant; a file without one is in no specifier, as installers see it."""
     if specifier is None:
         return True
     try:
