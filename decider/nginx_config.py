@@ -7,6 +7,7 @@ import ipaddress
 import re
 import resource
 import socket
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files as package_files
@@ -42,6 +43,7 @@ class _RemoteIndex:
     tls_name: str
     page_ttl_s: int
     negative_ttl_s: int
+    authorization: str  #: a whole header value; "" when the index asks for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,13 @@ def _remote(index: IndexSettings) -> _RemoteIndex:
         tls_name=place[0],
         page_ttl_s=index.page_ttl_s,
         negative_ttl_s=min(NEGATIVE_TTL_S, index.page_ttl_s),
+        authorization=_basic(index.credentials),
     )
+
+
+def _basic(credentials: str | None) -> str:
+    """RFC 7617; base64 has no character that means anything to nginx."""
+    return f"Basic {b64encode(credentials.encode()).decode()}" if credentials else ""
 
 
 def _local(settings: Settings, index: IndexSettings, prefix: str, user: WorkerUser | None) -> _LocalIndex:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
+from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
@@ -23,7 +24,8 @@ from decider.decision import (
 from decider.errors import Fault, FileNotListed, InvalidRequest, ProjectNotFound
 from decider.files import ProjectPage
 from decider.index import Index
-from decider.index.location import COMPANIONS, Companion, Location, locate_local, locate_remote
+from decider.index.hosts import FileHosts
+from decider.index.location import COMPANIONS, Companion, Location, locate_local, locate_remote, locate_url
 from decider.names import Kind, NormalizedName, parse_pattern
 from decider.rules import Snapshot
 from decider.settings import RepositorySettings, Settings
@@ -155,6 +157,23 @@ class Repositories:
         if found is None:
             raise InvalidRequest([Fault("index", f"no index `{index}`")])
         return found.refresh_page(project)
+
+    def follow_redirect(self, index: str, source: str, target: str) -> Location | None:
+        """Where a redirect of a file from `source` to `target` leads; None where `index` does not allow it."""
+        settings = self._index_settings.get(index)
+        if settings is None or settings.url is None or not target:
+            return None
+        url = urljoin(source, target)
+        parts = urlsplit(url)
+        is_downgrade = source.startswith("https:") and parts.scheme != "https"
+        if (
+            is_downgrade
+            or not url.isascii()
+            or not url.isprintable()
+            or not FileHosts(settings).is_allowed(parts)
+        ):
+            return None
+        return locate_url(settings, url, key_digest="")
 
     def claim_local_projects(self) -> None:
         """Claim the names that internal indexes which can list them cheaply (directories) have."""

@@ -108,8 +108,10 @@ def test_deployed_example(tmp_path: Path, home: Path) -> None:
     )
 
 
-def test_deployed_example_explains_every_key(load: Load) -> None:
+def test_deployed_example_explains_every_key(load: Load, tmp_path: Path) -> None:
     """The example's comments, uncommented, are a valid configuration that sets every key to its default."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "pypi.credentials").write_text("reader:secret\n", encoding="utf-8")
     lines = DEPLOYED.read_text(encoding="utf-8").splitlines()
     text = "\n".join(
         line.removeprefix("#") if line.startswith(("#[", "#")) and line[1:2] != " " else line
@@ -122,7 +124,7 @@ def test_deployed_example_explains_every_key(load: Load) -> None:
         "public_metrics", "ca_file", "indexes", "repositories",
     }  # fmt: skip
     assert set().union(*document["indexes"].values()) == {
-        "path", "url", "file_hosts", "page_ttl", "stale_if_error", "internal",
+        "path", "url", "file_hosts", "credentials_file", "page_ttl", "stale_if_error", "internal",
     }  # fmt: skip
     assert set(document["repositories"]["default"]) == {"indexes", "refused_files"}
     default = load()
@@ -130,6 +132,31 @@ def test_deployed_example_explains_every_key(load: Load) -> None:
     assert (loaded.grace_s, loaded.max_policy_age_s) == (default.grace_s, default.max_policy_age_s)
     assert (loaded.indexes[1].page_ttl_s, loaded.indexes[1].stale_if_error_s) == (600, 604_800)
     assert loaded.repositories[0] == default.repositories[0]
+
+
+# Credentials
+
+
+def test_credentials_come_from_a_file_or_the_environment(load: Load, tmp_path: Path) -> None:
+    """Credentials for an index are read from a file beside the configuration, or from the environment."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "corp.credentials").write_text("reader:s3cret\n", encoding="utf-8")
+    table = '[indexes.corp]\nurl = "https://corp.example/simple/"\n'
+    assert load(table + 'credentials_file = "corp.credentials"').indexes[0].credentials == "reader:s3cret"
+    assert load(table, DECIDER_INDEXES__CORP__CREDENTIALS="a:b").indexes[0].credentials == "a:b"
+    assert load(table).indexes[0].credentials is None
+
+
+@pytest.mark.parametrize(
+    "line", ['credentials = "a:b"', 'credentials_file = "missing"', 'credentials_file = "bad"']
+)
+def test_faulty_credentials(load: Load, tmp_path: Path, line: str) -> None:
+    """Credentials in the configuration itself, in a missing file, or without a colon are faults that keep the secret."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "bad").write_text("s3cret\n", encoding="utf-8")
+    with pytest.raises(InvalidSettings, match=r"indexes\.corp\.credentials") as caught:
+        load(f'[indexes.corp]\nurl = "https://corp.example/simple/"\n{line}')
+    assert "s3cret" not in str(caught.value)
 
 
 # The file

@@ -1,7 +1,7 @@
 """Where nginx finds the bytes of a listed file, or of its companions, as data."""
 
 from typing import Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 
@@ -9,7 +9,15 @@ from decider.files import DistributionFile
 from decider.index.hosts import host_and_port
 from decider.settings import IndexSettings
 
-__all__ = ["COMPANIONS", "Companion", "Location", "locate_local", "locate_remote", "upstream_group"]
+__all__ = [
+    "COMPANIONS",
+    "Companion",
+    "Location",
+    "locate_local",
+    "locate_remote",
+    "locate_url",
+    "upstream_group",
+]
 
 Companion = Literal["", ".metadata", ".provenance", ".asc"]
 COMPANIONS: tuple[Companion, ...] = (".metadata", ".provenance", ".asc")
@@ -25,7 +33,10 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
     root: str = ""  #: "index:<name>" or "metadata": nginx's name for a folder
     path: str = ""  #: below the root
     url: str = ""  #: for nginx's proxy_pass: the host may be the name of an upstream group
+    source: str = ""  #: the same, as the page has it
     host: str = ""  #: Host header
+    index: str = ""  #: whose page says so
+    is_own_host: bool = False  #: on the index's own origin: its credentials may go there
     tls_name: str = ""  #: name that the upstream's certificate must carry
     key: str = ""  #: cache key: where the bytes are, and their digest as the page states it
     etag: str = ""  #: quoted strong ETag made of the stated SHA-256; "" when the page states none
@@ -47,33 +58,40 @@ def locate_local(index: str, file: DistributionFile, companion: Companion) -> Lo
 
 def locate_remote(index: IndexSettings, file: DistributionFile, companion: Companion) -> Location | None:
     """Where a remote index's page says the bytes are; None when it offers no such companion."""
-    digest = file.sha256 or ""
-    if companion == ".metadata":
-        if not file.core_metadata:
-            return None
+    if companion == "":
+        return locate_url(index, file.url, key_digest=file.sha256 or "")
+    if companion == ".metadata" and file.core_metadata:
         digest = "" if file.core_metadata is True else file.core_metadata.get("sha256", "")
-    elif companion == ".provenance":
-        if file.provenance is None:
-            return None
-        digest = ""
-    page_url = file.provenance if companion == ".provenance" and file.provenance else file.url
-    parts = urlsplit(page_url)
+        parts = urlsplit(file.url)
+        return locate_url(index, urlunsplit(parts._replace(path=f"{parts.path}.metadata")), key_digest=digest)
+    if companion == ".provenance" and file.provenance is not None:
+        return locate_url(index, file.provenance, key_digest="")
+    return None
+
+
+def locate_url(index: IndexSettings, url: str, *, key_digest: str) -> Location | None:
+    """How nginx gets `url`, taken from a page of `index`; None where it names no host.
+
+    `key_digest`: SHA-256 that the page states for the bytes, "" when it states none.
+    """
+    parts = urlsplit(url)
     place = host_and_port(parts)
     if place is None:
         return None
-    path = parts.path + (".metadata" if companion == ".metadata" else "")
-    target = quote(path or "/", safe=_SAFE) + (f"?{quote(parts.query, safe=_SAFE)}" if parts.query else "")
-    own = host_and_port(urlsplit(index.url or ""))
-    # The index's own host has an upstream block: kept connections, and names that only the system's files know.
-    through = (
-        upstream_group(index.name)
-        if place == own and parts.scheme == urlsplit(index.url or "").scheme
-        else parts.netloc
+    target = quote(parts.path or "/", safe=_SAFE) + (
+        f"?{quote(parts.query, safe=_SAFE)}" if parts.query else ""
     )
+    base = urlsplit(index.url or "")
+    is_own = parts.scheme == base.scheme and place == host_and_port(base)
+    # The index's own host has an upstream block: kept connections, and names that only the system's files know.
+    through = upstream_group(index.name) if is_own else parts.netloc
     return Location(
         url=f"{parts.scheme}://{through}{target}",
+        source=f"{parts.scheme}://{parts.netloc}{target}",
         host=parts.netloc,
         tls_name=place[0],
-        key=f"{index.name}|{parts.scheme}://{parts.netloc}{target}|{digest}",
-        etag=f'"{digest}"' if digest else "",
+        index=index.name,
+        is_own_host=is_own,
+        key=f"{index.name}|{parts.scheme}://{parts.netloc}{target}|{key_digest}",
+        etag=f'"{key_digest}"' if key_digest else "",
     )

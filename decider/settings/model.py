@@ -28,6 +28,9 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
     page_ttl_s: int = 600
     stale_if_error_s: int = 7 * 86_400
     internal: bool = False  #: a remote index of our own
+    credentials: str | None = (
+        None  #: "user:password", sent to the index's own origin only; None: none are sent
+    )
 
     @property
     def is_local(self) -> bool:

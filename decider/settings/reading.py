@@ -162,16 +162,40 @@ class Reader:
             page_ttl_s=table.duration_s("page_ttl", defaults.page_ttl_s),
             stale_if_error_s=table.duration_s("stale_if_error", defaults.stale_if_error_s),
             internal=internal and not is_local,
+            credentials=self._credentials(table),
         )
         table.finish()
         return index
 
     def _refuse_remote_keys(self, table: Table, *, internal: bool) -> None:
-        for key in ("file_hosts", "page_ttl", "stale_if_error"):
+        for key in ("file_hosts", "page_ttl", "stale_if_error", "credentials", "credentials_file"):
             if table.has(key):
                 table.add_fault(key, "says nothing about a directory: remove it")
         if not internal:
             table.add_fault("internal", "cannot be false: a directory is internal")
+
+    def _credentials(self, table: Table) -> str | None:
+        """`user:password` for a remote index: from a file, or from the environment; never from the TOML itself."""
+        if table.has("credentials") and not table.is_from_environment("credentials"):
+            table.text("credentials")
+            table.add_fault("credentials", "is a secret: give credentials_file, or set it in the environment")
+            return None
+        text = table.text("credentials")
+        file = self._path(table, "credentials_file")
+        if file is not None:
+            if text is not None:
+                table.add_fault("credentials_file", "contradicts credentials: give one of them")
+            try:
+                text = Path(file).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError):
+                table.add_fault("credentials_file", "cannot be read")
+                return None
+        if text is not None and (":" not in text or not text.isprintable()):
+            table.add_fault(
+                "credentials_file" if file else "credentials", "must be user:password, in one line"
+            )
+            return None
+        return None if text is None else str(text)  # no longer the environment's
 
     def _file_hosts(self, table: Table) -> tuple[str, ...]:
         found = []

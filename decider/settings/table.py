@@ -73,6 +73,10 @@ class Table:
         """Whether the key is set."""
         return key in self._values
 
+    def is_from_environment(self, key: str) -> bool:
+        """Whether an environment variable sets the key."""
+        return isinstance(self._values.get(key), EnvironmentText)
+
     def text(self, key: str) -> str | None:
         """A text that is not empty; None when it is not set, or faulty."""
         return self._typed(key, str, "a text")

@@ -14,6 +14,7 @@ from flask import Blueprint, Response, request
 
 from decider.decision import FileDecision, Verdict, list_page, refusal_phrase
 from decider.errors import DeciderError
+from decider.index.location import Location
 from decider.names import NormalizedName, parse_project_name
 from decider.pages import PageFormat, negotiate, render_page, render_projects
 from decider.repository import LocatedDecision
@@ -118,15 +119,35 @@ def decide_file() -> Response:
         headers = {
             "X-Decider-Root": place.root,
             "X-Decider-Path": place.path.encode().decode("latin-1"),
-            "X-Decider-Url": place.url,
-            "X-Decider-Host": place.host,
-            "X-Decider-Tls-Name": place.tls_name,
+            "X-Decider-Index": place.index,
             "X-Decider-Key": place.key,
             "X-Decider-Etag": place.etag,
         }
-        return {name: value for name, value in headers.items() if value}
+        return {name: value for name, value in headers.items() if value} | _upstream_headers(place)
 
     return _answer(decide)
+
+
+def _upstream_headers(place: Location) -> dict[str, str]:
+    """How nginx gets bytes from an upstream; {} for bytes on disk."""
+    if not place.url:
+        return {}
+    headers = {
+        "X-Decider-Url": place.url,
+        "X-Decider-Source": place.source,
+        "X-Decider-Host": place.host,
+        "X-Decider-Tls-Name": place.tls_name,
+    }
+    return headers | ({"X-Decider-Credentials": place.index} if place.is_own_host else {})
+
+
+@blueprint.get("/decision/redirect")
+def decide_redirect() -> Response:
+    """May nginx follow an index's redirect of a file: only to a host that this index's files may come from."""
+    place = services().repositories.follow_redirect(
+        _argument("X-Decider-Index"), _argument("X-Decider-From"), _argument("X-Decider-To")
+    )
+    return Response(status=403) if place is None else Response(status=200, headers=_upstream_headers(place))
 
 
 def _decide_file() -> LocatedDecision:
