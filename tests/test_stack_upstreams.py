@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.fake_index import FakeIndex, Reply, redirect, status
-from tests.stack import Stack
+from tests.stack import PROMISE_S, Stack, eventually
 from tests.uploads import make_wheel
 
 pytestmark = pytest.mark.stack
@@ -84,6 +84,7 @@ def test_redirect_of_a_blocked_file(redirecting: Stack, own_index: FakeIndex) ->
     wheel = own_index.add("demo", make_wheel("demo", "1.0"))
     own_index.switch(f"/files/demo/{wheel.filename}", redirect("/anything"))
     redirecting.add_rule(action="block", project="demo", reason="malware")
+    eventually(lambda: "yanked" in redirecting.page("demo").file(wheel.filename), within_s=PROMISE_S)
     assert redirecting.file("demo", wheel.filename).status == 403
     assert own_index.requests("/files/") == []
 
