@@ -41,7 +41,8 @@ class InvalidName(DeciderError):
     def __init__(self, name: str, what: str = "project name") -> None:
         self.name = name
         self.what = what
-        super().__init__(f"`{name[:80]!s}` is no valid {what}")
+        # The name is a client's or an index's: escaped, it cannot leave a log line.
+        super().__init__(f"`{ascii(name[:80])[1:-1]}` is no valid {what}")
 
 
 @dataclass(frozen=True, slots=True)

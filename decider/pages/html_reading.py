@@ -20,7 +20,7 @@ __all__ = ["read_html_page", "read_html_projects"]
 
 _PIECE = 1 << 16  #: characters fed at once, and the most that an unfinished tag may hold back
 _MAX_PROJECTS = 4_000_000
-_CONSTRUCTS_PER_LINK = 10  #: tags, texts and comments: real pages have five or six
+_CONSTRUCTS_PER_LINK = 16  #: tags, attributes, texts and comments: real pages have up to a dozen
 _CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1", "latin1", "windows-1252"}
 #: What installers of old took besides wheels and sdists, and variants (STANDARDS T66, T67); other links are navigation.
 _OTHER_FILES = (".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg", "-variants.json")
@@ -31,20 +31,20 @@ _Attributes = Mapping[str, str | None]  #: names in lower case; None for an attr
 
 
 class _Parser(HTMLParser):
-    """Gathers links, `pypi:` metas and the serial; raises UnreadablePage where there is too much of anything."""
+    """Gathers what all pages have; raises UnreadablePage where there is too much of anything."""
 
     def __init__(self, index: str, max_links: int) -> None:
         super().__init__(convert_charrefs=True)
-        self.links: list[_Attributes] = []
-        self.texts: list[str] = []  #: of the links, in the same order
-        self.metas: dict[str, str] = {}
+        self.metas: dict[str, str] = {}  #: those of the simple API, by lower-case name
         self.base: str | None = None
         self.has_form = False
         self.last_serial: int | None = None
-        self._is_inside_link = False
         self._index = index
-        self._max_links = max_links
         self._constructs_left = max_links * _CONSTRUCTS_PER_LINK
+
+    def add_link(self, attributes: _Attributes) -> None:
+        """Take note of a link's beginning."""
+        raise NotImplementedError
 
     def parse(self, text: str) -> None:
         """Parse a whole document."""
@@ -59,9 +59,9 @@ class _Parser(HTMLParser):
             raise UnreadablePage(self._index, "its HTML ends inside a tag")
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._count()
+        self._count(1 + len(attrs))
         if tag == "a":
-            self._add_link(dict(reversed(attrs)))  # of an attribute given twice the first counts (HTML5)
+            self.add_link(dict(reversed(attrs)))  # of an attribute given twice the first counts (HTML5)
         elif tag == "meta":
             self._add_meta(dict(reversed(attrs)))
         elif tag == "base" and self.base is None:
@@ -69,15 +69,11 @@ class _Parser(HTMLParser):
         elif tag == "form":
             self.has_form = True
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002 (the parser gives it)
         self._count()
-        if tag == "a":
-            self._is_inside_link = False
 
-    def handle_data(self, data: str) -> None:
+    def handle_data(self, data: str) -> None:  # noqa: ARG002 (the parser gives it)
         self._count()
-        if self._is_inside_link:
-            self.texts[-1] += data
 
     def handle_comment(self, data: str) -> None:
         self._count()
@@ -94,27 +90,57 @@ class _Parser(HTMLParser):
     def unknown_decl(self, _: str) -> None:
         self._count()
 
-    def _add_link(self, attributes: _Attributes) -> None:
-        if len(self.links) == self._max_links:
-            raise UnreadablePage(self._index, f"it has more than {self._max_links} links")
-        self.links.append(attributes)
-        self.texts.append("")
-        self._is_inside_link = True
-
     def _add_meta(self, attributes: _Attributes) -> None:
         name, content = attributes.get("name"), attributes.get("content")
         if name and content is not None and name.lower().startswith("pypi:"):
             self.metas.setdefault(name.lower(), content)
 
-    def _count(self) -> None:
-        self._constructs_left -= 1
+    def _count(self, constructs: int = 1) -> None:
+        self._constructs_left -= constructs
         if self._constructs_left < 0:
             raise UnreadablePage(self._index, "its HTML has more tags than any page")
 
 
+class _PageParser(_Parser):
+    """Gathers the attributes of links."""
+
+    def __init__(self, index: str) -> None:
+        super().__init__(index, MAX_FILES)
+        self.links: list[_Attributes] = []
+
+    def add_link(self, attributes: _Attributes) -> None:
+        if len(self.links) == MAX_FILES:
+            raise UnreadablePage(self._index, f"it lists more than {MAX_FILES} files")
+        self.links.append(attributes)
+
+
+class _ListParser(_Parser):
+    """Gathers the texts of links, which are project names (PEP 503)."""
+
+    def __init__(self, index: str) -> None:
+        super().__init__(index, _MAX_PROJECTS)
+        self.texts: list[str] = []
+        self._is_inside_link = False
+
+    def add_link(self, attributes: _Attributes) -> None:  # noqa: ARG002 (only the text counts)
+        self.texts.append("")
+        self._is_inside_link = True
+
+    def handle_endtag(self, tag: str) -> None:
+        super().handle_endtag(tag)
+        if tag == "a":
+            self._is_inside_link = False
+
+    def handle_data(self, data: str) -> None:
+        super().handle_data(data)
+        if self._is_inside_link:
+            self.texts[-1] += data
+
+
 def read_html_page(body: bytes, charset: str, listing: Listing) -> Stated:
     """Add the files that `body` links to; raise UnreadablePage where it is no project page."""
-    parser = _parse(body, charset, listing.index, MAX_FILES)
+    parser = _PageParser(listing.index)
+    parser.parse(_decode(body, charset, listing.index))
     api_version = parse_api_version(parser.metas.get("pypi:repository-version"), listing.index)
     if parser.base:
         listing.links.rebase(parser.base)
@@ -131,23 +157,22 @@ def read_html_page(body: bytes, charset: str, listing: Listing) -> Stated:
 
 def read_html_projects(body: bytes, charset: str, index: str) -> Iterator[str]:
     """The names that a project list in HTML holds: the texts of its links (PEP 503)."""
-    parser = _parse(body, charset, index, _MAX_PROJECTS)
+    parser = _ListParser(index)
+    parser.parse(_decode(body, charset, index))
     parse_api_version(parser.metas.get("pypi:repository-version"), index)
     # Directory listings write folders with a slash.
     return (text.strip().removesuffix("/") for text in parser.texts)
 
 
-def _parse(body: bytes, charset: str, index: str, max_links: int) -> _Parser:
+def _decode(body: bytes, charset: str, index: str) -> str:
     # Only what pages come in: some codecs take quadratic time.
     if charset not in _CHARSETS:
-        raise UnreadablePage(index, f"its charset `{charset[:40]!r}` is not supported")
-    parser = _Parser(index, max_links)
+        raise UnreadablePage(index, f"its charset {charset[:40]!a} is not supported")
     # What is no text becomes U+FFFD, which no file name and no URL may contain.
-    parser.parse(body.decode(charset, errors="replace"))
-    return parser
+    return body.decode(charset, errors="replace")
 
 
-def _require_page(parser: _Parser, listing: Listing) -> None:
+def _require_page(parser: _PageParser, listing: Listing) -> None:
     """Raise UnreadablePage for a login form or a list of something else.
 
     An index that answers every name so would otherwise be taken to have every project, and to own it.

@@ -18,7 +18,7 @@ from decider.pages.listing import MAX_FILES, Listing, Stated, parse_api_version,
 __all__ = ["read_json_page", "read_json_projects"]
 
 # No page that can be read has as many commas; counting them first bounds the memory that decoding takes.
-_MAX_COMMAS = 32 * MAX_FILES
+_MAX_COMMAS = 20 * MAX_FILES
 
 
 class _Entry(msgspec.Struct, rename="kebab", gc=False):

@@ -66,7 +66,8 @@ class Links:
 
         Thousands of links of a page differ in nothing else.
         """
-        if self._origins.get(reference[: reference.find("/", _LONGEST_SCHEME)]):
+        path_start = reference.find("/", _LONGEST_SCHEME)
+        if path_start > 0 and self._origins.get(reference[:path_start]):
             return reference if _is_plain(reference) and "/." not in reference else None
         name_start = reference.rfind("/") + 1
         folder = self._folders.get(reference[:name_start])
@@ -97,7 +98,8 @@ class Links:
         resolved = f"{origin}{quote(path, safe=_KEPT)}"
         if url.query:
             return f"{resolved}?{quote(url.query, safe=_KEPT)}"
-        self._remember_folder(reference, resolved)
+        if not url.fragment:
+            self._remember_folder(reference, resolved)
         return resolved
 
     def _remember_folder(self, reference: str, url: str) -> None:
