@@ -1,10 +1,15 @@
 """Bodies and query parameters, whatever the call."""
 
+import re
 from io import BytesIO
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from decider.web.api.operation import Operation, operations
 from tests.api_harness import Api, api, faults
 
 __all__ = ["api"]
@@ -102,3 +107,56 @@ def test_nothing_keeps_answers(api: Api) -> None:
     """No answer may be kept by a cache on the way."""
     for response in (api.get("/rules"), api.get("/rules/r9"), api.get("/rules", role=None)):
         assert response.headers["Cache-Control"] == "no-store"
+
+
+BODIES = [one for one in operations().values() if one.body.schema is not None]
+FIELDS = sorted({name for one in BODIES for name in getattr(one.body.schema, "__struct_fields__", ())})
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.sampled_from(FIELDS),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS) | st.text(), inner, max_size=6)
+    ),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize("operation", BODIES, ids=lambda one: f"{one.method} {one.path}")
+def test_any_body(api: Api, operation: Operation) -> None:
+    """Whatever JSON comes in, the answer is one that the document has, and never a fault of decider's."""
+
+    @settings(max_examples=40, deadline=None)
+    @given(body=VALUES, dry_run=st.booleans())
+    def ask(body: Any, dry_run: bool) -> None:
+        path = operation.path.replace("<", "").replace(">", "")
+        query = {"dry_run": "true"} if dry_run and operation.dry_run_role else {}
+        data = msgspec.json.encode(body)
+        response = api.call(
+            operation.method,
+            path,
+            data=data,
+            content_type=JSON,
+            headers={"If-Match": "*"},
+            query_string=query,
+        )
+        assert response.status_code != 500
+
+    ask()
+
+
+ODD = ["%00", "%ff", "%ed%a0%80", "%F0%9F%92%A9", "a" * 5000, "%2e%2e", "%0d%0aX: y", "1" * 40]
+
+
+@pytest.mark.parametrize("operation", list(operations().values()), ids=lambda one: f"{one.method} {one.path}")
+def test_odd_text(api: Api, operation: Operation) -> None:
+    """Whatever text stands in path, query and precondition, the answer is one that the document has."""
+    for odd in ODD:
+        path = re.sub("<[a-z_]+>", odd, operation.path)
+        names = operation.query.__struct_fields__
+        for query in ["", *(f"?{name}={odd}" for name in names), f"?{odd}={odd}"]:
+            response = api.call(operation.method, path + query, json={}, headers={"If-Match": f'"{odd[:9]}"'})
+            assert response.status_code != 500
