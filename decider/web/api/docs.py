@@ -1,14 +1,16 @@
 """The OpenAPI document as JSON, and as one page for people: no script, nothing from elsewhere."""
 
 import json
+import re
 from typing import Any
 
 from flask import Response, render_template
+from markupsafe import Markup, escape
 
 from decider.web.api.document import openapi_document
 from decider.web.api.inputs import NO_BODY, NoQuery
 from decider.web.api.operation import Call, operation, respond
-from decider.web.problems import TABLE, problem_type
+from decider.web.problems import CONTENT_TYPE, TABLE, problem_type
 
 __all__: list[str] = []
 
@@ -33,12 +35,24 @@ def get_docs(_call: Call[NoQuery, None]) -> Response:
         key=lambda kind: (kind["status"], kind["title"]),
     )
     page = render_template(
-        "api_docs.html", document=document, problems=kinds, type_of=_type_of, pretty=_pretty, anchor=_anchor
+        "api_docs.html",
+        document=document,
+        problems=kinds,
+        problem_type=CONTENT_TYPE,
+        anchor=_anchor,
+        marked=_marked,
+        pretty=_pretty,
+        type_of=_type_of,
     )
     response = Response(page, content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = _POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response
+
+
+def _marked(text: str) -> Markup:
+    """The text, escaped, with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 (escaped just before)
 
 
 def _pretty(value: Any) -> str:

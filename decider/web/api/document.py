@@ -17,6 +17,8 @@ from decider.errors import (
     Forbidden,
     InvalidRequest,
     InvalidRule,
+    PreconditionFailed,
+    PreconditionRequired,
     RecordNotFound,
     StoreUnavailable,
     TooManyRequests,
@@ -121,11 +123,18 @@ def _schemas(declared: Iterable[Operation]) -> tuple[_Schemas, Json]:
         "title": _PATCH,
         "description": "Fields of a rule to change; null removes one.",
         "properties": {
-            name: value if "anyOf" in value else {"anyOf": [value, {"type": "null"}]}
+            name: _nullable(value) if name not in draft["required"] else value
             for name, value in draft["properties"].items()
         },
     }
     return schemas, public
+
+
+def _nullable(schema: Json) -> Json:
+    if "anyOf" in schema:
+        return schema
+    noted = {key: value for key, value in schema.items() if key == "description"}
+    return {"anyOf": [schema, {"type": "null"}], **noted}
 
 
 _PATCH = "RulePatch"
@@ -178,18 +187,33 @@ def _parameters(one: Operation, schemas: _Schemas) -> list[Json]:
         for name in _ARGUMENT.findall(one.path)
     ]
     in_query = [
-        {"name": name, "in": "query", "required": name in required, "schema": schema}
+        {"name": name, "in": "query", "required": name in required, "schema": _of_query(schema)}
         for name, schema in fields.items()
     ]
-    return in_path + in_query + [_header(name) for name in _preconditions(one)]
+    return in_path + in_query + _preconditions(one)
 
 
-def _preconditions(one: Operation) -> list[str]:
-    return ["If-Match"] if any(kind.__name__.startswith("Precondition") for kind in one.problems) else []
+def _of_query(schema: Json) -> Json:
+    """The schema of a query parameter, which is left out instead of being null."""
+    if "anyOf" not in schema:
+        return schema
+    (one,) = (part for part in schema["anyOf"] if part.get("type") != "null")
+    return dict(one)
 
 
-def _header(name: str) -> Json:
-    return {"name": name, "in": "header", "required": False, "schema": {"type": "string"}}
+def _preconditions(one: Operation) -> list[Json]:
+    if PreconditionFailed not in one.problems:
+        return []
+    is_required = PreconditionRequired in one.problems
+    return [
+        {
+            "name": "If-Match",
+            "in": "header",
+            "required": is_required,
+            "description": "The ETag that was read: another state is refused.",
+            "schema": {"type": "string"},
+        }
+    ]
 
 
 def _responses(one: Operation, schemas: _Schemas) -> Json:
