@@ -1,7 +1,7 @@
 """Errors as RFC 9457 problem bodies, and the one table from error class to HTTP status.
 
 Installers print title and detail of a body whose Content-Type is exactly `application/problem+json` (STANDARDS
-C14): no charset. Secrets never reach a body: errors of the store and of settings answer with fixed words, what was
+C12): no charset. Secrets never reach a body: errors of the store and of settings answer with fixed words, what was
 not foreseen with none.
 """
 
