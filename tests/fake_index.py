@@ -280,7 +280,7 @@ class FakeIndex:
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(self.ca_file))
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1", "localhost").configure_cert(self._tls)
+        authority.issue_cert("localhost").configure_cert(self._tls)
 
     def __enter__(self) -> Self:
         return self
@@ -317,8 +317,8 @@ class FakeIndex:
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port."""
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+        """Scheme, host and port. nginx verifies names in certificates, not addresses."""
+        return f"https://localhost:{self.port}" if self._tls else f"http://127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:

@@ -169,6 +169,7 @@ class Stack:
         *,
         index_url: str | None,
         packages: bool = True,
+        workers: int = 2,
         top: str = "",
         index: str = "",
         tables: str = "",
@@ -193,13 +194,14 @@ class Stack:
         self.environment = dict(environment or {})
         self.token = ADMIN_TOKEN
         self.process: subprocess.Popen[bytes] | None = None
+        self._printed_before = 0
         self.config = self.folder / "decider.toml"
         self.log = self.folder / "output.log"
         names = (("internal",) if packages else ()) + (("public",) if index_url else ())
         text = [
             f'listen = "127.0.0.1:{self.port}"',
             f'internal_listen = "127.0.0.1:{self.internal_port}"',
-            "workers = 2",
+            f"workers = {workers}",
             top,
         ]
         if packages:
@@ -248,6 +250,7 @@ class Stack:
     def launch(self) -> None:
         """Start `decider up` and do not wait."""
         with self.log.open("ab") as log:
+            self._printed_before = log.tell()
             self.process = subprocess.Popen(
                 self.command("up"),
                 cwd=self.folder,
@@ -271,7 +274,8 @@ class Stack:
         assert self.process is not None
         code = self.process.poll()
         assert code is None, f"decider up ended with {code}"
-        return self.is_ready()
+        # It says when it serves; asking before would only fill its log.
+        return self.base_url.encode() in self.log.read_bytes()[self._printed_before :] and self.is_ready()
 
     def is_ready(self) -> bool:
         """Whether /readyz says 200."""
@@ -344,8 +348,12 @@ class Stack:
             self._folder.cleanup()
 
     def log_text(self, limit: int = 20_000) -> str:
-        """The end of what it printed, and of its other logs."""
-        paths = [path for path in [self.log, *sorted(self.folder.glob("var/**/*.log"))] if path.is_file()]
+        """The end of what it printed, and of its error logs."""
+        paths = [
+            path
+            for path in [self.log, *sorted(self.folder.glob("var/logs/*.log"))]
+            if path.is_file() and path.name != "access.log"
+        ]
         parts = [
             f"--- {path.relative_to(self.folder)}\n{path.read_text(errors='replace')[-limit:]}"
             for path in paths
@@ -402,14 +410,19 @@ class Stack:
             connection.close()
 
     def raw(self, data: bytes, *, within_s: float = 20) -> bytes:
-        """Everything that comes back for those bytes until the connection closes."""
+        """Everything that comes back for those bytes until the connection closes or nothing comes for so long.
+
+        Say `Connection: close`, or wait. The sending side stays open: nginx takes a client that half-closes as gone.
+        """
+        parts = []
         with socket.create_connection(("127.0.0.1", self.port), timeout=within_s) as connection:
             connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
-            parts = []
-            while part := connection.recv(65_536):
-                parts.append(part)
-            return b"".join(parts)
+            try:
+                while part := connection.recv(65_536):
+                    parts.append(part)
+            except (TimeoutError, ConnectionResetError):
+                pass  # what came until then is the answer
+        return b"".join(parts)
 
     def raw_get(self, path: bytes) -> tuple[int, bytes]:
         """Status and everything after the status line for a path that no HTTP library would send; 0: no answer."""

@@ -13,7 +13,7 @@ import pytest
 
 from decider.certificates import find_ca_file
 from decider.pip_config import pip_index
-from tests.conftest import open_stack
+from tests.conftest import running
 from tests.installer import Installer
 from tests.stack import JSON_TYPE, PROMISE_S, Stack, eventually
 from tests.uploads import sha256
@@ -51,7 +51,7 @@ def real_stack(ask: Callable[[str], dict[str, Any]]) -> Iterator[Stack]:
     assert ask is not None
     trust = find_ca_file(os.environ)
     environment = {"SSL_CERT_FILE": trust} if trust else {}
-    with open_stack(index_url=pip_index(os.environ), environment=environment) as stack:
+    with running(Stack(index_url=pip_index(os.environ), environment=environment)) as stack:
         yield stack
 
 

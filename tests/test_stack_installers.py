@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Shelved
 from tests.fake_index import FakeIndex
 from tests.installer import Installer
 from tests.stack import PROMISE_S, Stack, eventually
@@ -132,13 +133,10 @@ def test_upload_time_filters_work(installer: Installer, demo: str, tool: str) ->
 
 
 @pytest.mark.parametrize("tool", ["pip", "uv"])
-def test_internal_project_wins(
-    stack: Stack, index: FakeIndex, installer: Installer, project: str, tool: str
-) -> None:
+def test_internal_project_wins(index: FakeIndex, installer: Installer, shelved: Shelved, tool: str) -> None:
     """An internal project installs although the public index has a higher version of that name."""
+    project = shelved.project
     index.add(project, make_wheel(project, "99.0"))
-    stack.drop(make_wheel(project, "1.0"))
-    eventually(lambda: stack.page(project).json().get("versions") == ["1.0"], within_s=PROMISE_S)
     ran = installer.install(tool, "out", project)
     assert ran.code == 0, ran.output
     assert installer.installed("out") == {f"{project}-1.0"}
@@ -149,8 +147,10 @@ def test_internal_project_wins(
 
 def test_local_version_installs(stack: Stack, installer: Installer, project: str) -> None:
     """A wheel with `+` in its name installs with pip, which asks for `%2B`, and uv, which does not (C04)."""
-    stack.drop(make_wheel(project, "1.0+cpu"))
+    wheel = make_wheel(project, "1.0+cpu")
+    stack.drop(wheel)
     eventually(lambda: stack.page(project).status == 200, within_s=PROMISE_S)
+    eventually(lambda: stack.file(project, wheel.filename).status == 200, within_s=PROMISE_S)
     for tool in ("pip", "uv"):
         ran = installer.install(tool, tool, project)
         assert ran.code == 0, ran.output
@@ -170,12 +170,13 @@ def test_held_release_prints_the_reason(
     assert f"Held: waits 7 days ({rule['id']})" in ran.output
 
 
-def test_uv_never_falls_through_to_a_second_index(stack: Stack, installer: Installer, project: str) -> None:
+def test_uv_never_falls_through_to_a_second_index(
+    stack: Stack, installer: Installer, shelved: Shelved
+) -> None:
     """A project blocked whole stops uv: it does not take the name from an index after us (T104, T52)."""
+    project = shelved.project
     with FakeIndex() as second:
-        stack.drop(make_wheel(project, "1.0"))
         second.add(project, make_wheel(project, "2.0"))
-        eventually(lambda: stack.page(project).status == 200, within_s=PROMISE_S)
         rule = stack.add_rule(action="block", project=project, reason=REASON)
         eventually(lambda: "yanked" in stack.page(project).json()["files"][0], within_s=PROMISE_S)
         where = [

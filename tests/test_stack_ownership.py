@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.conftest import Shelved
 from tests.fake_index import FakeIndex, close_connection, hang, status
 from tests.stack import JSON_TYPE, PROMISE_S, Stack, eventually
 from tests.uploads import Distribution, make_wheel
@@ -139,30 +140,27 @@ def test_owner_outside_the_repository(stack: Stack, index: FakeIndex, project: s
     eventually(lambda: stack.page(project, repository="inside").status == 404, within_s=PROMISE_S)
 
 
-def test_extends_merges_after_the_owner(stack: Stack, index: FakeIndex, project: str) -> None:
+def test_extends_merges_after_the_owner(stack: Stack, index: FakeIndex, shelved: Shelved) -> None:
     """`extends` merges another index's files after the owner's; the same file name is the owner's (DESIGN 5)."""
-    stack.drop(make_wheel(project, "1.0+local"))
-    index.add(project, make_wheel(project, "2.0"))
-    ours = make_wheel(project, "3.0")
-    stack.drop(ours)
-    index.add(project, make_wheel(project, "3.0", padding=100))
-    eventually(lambda: stack.page(project).status == 200, within_s=PROMISE_S)
-    stack.add_rule(action="own", project=project, index="internal", extends=["public"])
-    eventually(
-        lambda: stack.page(project).filenames[-1:] == [make_wheel(project, "2.0").filename],
-        within_s=PROMISE_S,
-    )
+    project, ours = shelved.project, shelved.wheel
+    theirs = index.add(project, make_wheel(project, "2.0"))
+    index.add(project, make_wheel(project, "1.0"))
+    assert stack.page(project).filenames == [ours.filename]
+    claims = stack.api("GET", "/rules", action="own", project=project).json()["items"]
+    for claim in claims:
+        etag = {"If-Match": stack.api("GET", f"/rules/{claim['id']}").headers["ETag"]}
+        extended = stack.api("PATCH", f"/rules/{claim['id']}", {"extends": ["public"]}, headers=etag)
+        assert extended.status == 200, extended.body
+    eventually(lambda: stack.page(project).filenames == [ours.filename, theirs.filename], within_s=PROMISE_S)
     assert stack.page(project).file(ours.filename)["hashes"]["sha256"] == ours.sha256
     assert stack.file(project, ours.filename).body == ours.data
-    assert stack.file(project, make_wheel(project, "2.0").filename).body == make_wheel(project, "2.0").data
+    eventually(lambda: stack.file(project, theirs.filename).body == theirs.data, within_s=PROMISE_S)
 
 
-def test_refusing_never_makes_another_index_answer(stack: Stack, index: FakeIndex, project: str) -> None:
+def test_refusing_never_makes_another_index_answer(stack: Stack, index: FakeIndex, shelved: Shelved) -> None:
     """Refusing every file of an owner does not let another index answer (DESIGN 5)."""
+    project, own = shelved.project, shelved.wheel
     attack = public_copy(index, project)
-    own = make_wheel(project, "1.0")
-    stack.drop(own)
-    eventually(lambda: stack.page(project).status == 200, within_s=PROMISE_S)
     stack.add_rule(action="block", project=project, index="internal")
     eventually(lambda: stack.file(project, own.filename).status == 403, within_s=PROMISE_S)
     assert_never_public(stack, index, project, attack)

@@ -1,5 +1,7 @@
 """How refusals look, and how fast they hold (DESIGN 2, 3, 5; STANDARDS C20-C46, T50-T52, T77, T83, T87, T90, T96)."""
 
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -21,6 +23,13 @@ def wheels(index: FakeIndex, project: str) -> dict[str, Distribution]:
 
 def refused(answer: Answer) -> bool:
     return answer.status == 403
+
+
+def refusal(stack: Stack, path: str) -> Answer:
+    """The refusal of that path, as soon as it is refused."""
+    return eventually(
+        lambda: found if refused(found := stack.get(path)) else None, within_s=PROMISE_S, what=path
+    )
 
 
 def test_block_reaches_cached_page_and_file(
@@ -49,7 +58,7 @@ def test_status_line_headers_and_body(stack: Stack, project: str, wheels: dict[s
     rule = stack.add_rule(
         action="block", project=project, versions="==2.0", reference="https://advisory.example/1"
     )
-    answer = stack.file(project, wheels["2.0"].filename)
+    answer = refusal(stack, f"/files/{project}/{wheels['2.0'].filename}")
     assert (answer.status, answer.reason) == (403, f"Blocked: {REASON} ({rule['id']})")
     assert answer.headers.get_all("Content-Type") == ["application/problem+json"]
     assert answer.headers["X-Decider-Verdict"] == "block"
@@ -113,6 +122,8 @@ def test_refused_file_is_never_fetched(stack: Stack, index: FakeIndex, project: 
     """A file that is refused before anyone had it is never fetched from its index."""
     wheel = index.add(project, make_wheel(project, "1.0"))
     stack.add_rule(action="block", project=project)
+    # Known as soon as the page shows it; so this very file need not be asked for before.
+    eventually(lambda: "yanked" in stack.page(project).file(wheel.filename), within_s=PROMISE_S)
     assert refused(stack.file(project, wheel.filename))
     assert refused(stack.file(project, f"{wheel.filename}.metadata"))
     assert index.requests("/files/") == [
@@ -174,7 +185,7 @@ def test_hidden_refusals(stack: Stack, project: str, wheels: dict[str, Distribut
     )
     page = stack.page(project, repository="strict").json()
     assert "2.0" not in page["versions"]
-    answer = stack.get(f"/strict/files/{project}/{bad.filename}")
+    answer = refusal(stack, f"/strict/files/{project}/{bad.filename}")
     assert (answer.status, answer.reason.split(":")[0]) == (403, "Blocked")
 
 
@@ -207,7 +218,7 @@ def test_hold_opens_a_review(stack: Stack, project: str, wheels: dict[str, Distr
     """A held file is refused as held and asked about; approving the review serves it (DESIGN 5, 6)."""
     bad = wheels["2.0"]
     rule = stack.add_rule(action="hold", project=project, versions="==2.0", reason="waits for security")
-    answer = stack.file(project, bad.filename)
+    answer = refusal(stack, f"/files/{project}/{bad.filename}")
     assert (answer.status, answer.reason) == (403, f"Held: waits for security ({rule['id']})")
     assert answer.headers["X-Decider-Verdict"] == "hold"
     assert stack.page(project).file(bad.filename)["yanked"] == f"Held: waits for security ({rule['id']})"
@@ -228,7 +239,7 @@ def test_waiver(stack: Stack, project: str, wheels: dict[str, Distribution]) -> 
     block = stack.add_rule(action="block", project=project)
     stack.add_rule(action="allow", project=project, versions="==1.1", reason="reviewed by us")
     eventually(lambda: stack.file(project, wheels["1.1"].filename).status == 200, within_s=PROMISE_S)
-    assert refused(stack.file(project, wheels["1.0"].filename))
+    refusal(stack, f"/files/{project}/{wheels['1.0'].filename}")
     final = stack.add_rule(action="block", project=project, versions="==1.1", final=True, reason="really")
     eventually(lambda: refused(stack.file(project, wheels["1.1"].filename)), within_s=PROMISE_S)
     assert stack.file(project, wheels["1.1"].filename).headers["X-Decider-Rule"] == final["id"]
@@ -243,7 +254,7 @@ def test_rule_expires_by_itself(stack: Stack, project: str, wheels: dict[str, Di
     bad = wheels["2.0"]
     ends = datetime.now(UTC) + timedelta(seconds=3)
     stack.add_rule(action="block", project=project, versions="==2.0", expires_at=ends.isoformat())
-    assert refused(stack.file(project, bad.filename))
+    refusal(stack, f"/files/{project}/{bad.filename}")
     assert "Blocked" in stack.page(project).file(bad.filename)["yanked"]
     eventually(lambda: stack.file(project, bad.filename).status == 200, within_s=3 + PROMISE_S)
     eventually(lambda: "yanked" not in stack.page(project).file(bad.filename), within_s=PROMISE_S)
@@ -369,7 +380,9 @@ def test_patterns(stack: Stack, index: FakeIndex, project: str, pattern: str) ->
 
 def test_conditions(stack: Stack, index: FakeIndex, project: str) -> None:
     """Digest, file type, file name and provenance conditions each refuse what they match and nothing else."""
-    wheel = index.add(project, make_wheel(project, "1.0"), provenance=b"{}")
+    wheel = index.add(
+        project, make_wheel(project, "1.0"), fields={"provenance": "https://index.example/provenance"}
+    )
     sdist = index.add(project, make_sdist(project, "1.0"), metadata=False)
 
     def verdicts() -> tuple[int, int]:
@@ -434,6 +447,20 @@ def test_api_through_nginx(stack: Stack, project: str, wheels: dict[str, Distrib
     assert (file["verdict"], file["rules"]) == ("block", [rule["id"]])
     audit = stack.api("GET", "/audit", rule=rule["id"]).json()["items"]
     assert [entry["action"] for entry in audit] == ["rule.add", "rule.change"]
+
+
+def test_every_process_knows(new_stack: Callable[..., Stack], own_index: FakeIndex) -> None:
+    """2 s after its acknowledgement a block holds whichever process is asked, for warm and for cold requests."""
+    wheels = [own_index.add("demo", make_wheel("demo", f"1.{number}")) for number in range(30)]
+    stack = new_stack(index_url=own_index.url, workers=4)
+    stack.start()
+    for wheel in wheels[:10]:
+        assert stack.file("demo", wheel.filename).status == 200
+    stack.add_rule(action="block", project="demo")
+    acknowledged = time.monotonic()
+    eventually(lambda: time.monotonic() - acknowledged >= PROMISE_S, within_s=PROMISE_S + 1)
+    assert [stack.file("demo", wheel.filename).status for wheel in wheels] == [403] * 30
+    assert all("Blocked" in entry["yanked"] for entry in stack.page("demo").json()["files"])
 
 
 def test_usage_and_exposure(stack: Stack, project: str, wheels: dict[str, Distribution]) -> None:
