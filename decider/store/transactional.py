@@ -4,7 +4,7 @@
 An implementation brings `write` and `read`, which run a function inside a transaction, and the listings.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar
@@ -12,12 +12,12 @@ from typing import TypeVar
 from decider.errors import RecordNotFound
 from decider.rules import Rule, RuleDraft
 from decider.store import (
-    AuditFault,
     Review,
     ReviewState,
     Role,
     RulesetChange,
     RulesetInfo,
+    Store,
     Token,
     changes,
     records,
@@ -29,8 +29,8 @@ __all__ = ["TransactionalStore"]
 T = TypeVar("T")
 
 
-class TransactionalStore(ABC):
-    """Changes and single records, by means of transactions; the docstrings are those of `Store`."""
+class TransactionalStore(Store):
+    """Changes and single records, by means of transactions."""
 
     @abstractmethod
     def write(self, change: Callable[[Transaction], T]) -> T:
@@ -46,9 +46,6 @@ class TransactionalStore(ABC):
     @abstractmethod
     def dump(self) -> Iterator[Record]:
         """Everything that is stored, of one moment: the state, then rulesets, rules and all else, audit last."""
-
-    @abstractmethod
-    def verify_audit(self) -> tuple[int, tuple[AuditFault, ...]]: ...
 
     def get_rule(self, rule_id: str) -> Rule:
         return _found(self.read(lambda tx: tx.find_rule(rule_id)), "rule", rule_id)

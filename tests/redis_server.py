@@ -1,0 +1,82 @@
+"""Real Redis servers, set up by deploy/redis.conf, on free ports and in folders of their own."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+__all__ = ["RedisServer", "free_port"]
+
+CONF = Path(__file__).parents[1] / "deploy" / "redis.conf"
+START_S = 20
+
+
+def free_port() -> int:
+    """A port that nobody listened on a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class RedisServer:
+    """One server; `options` override deploy/redis.conf, or replace it where `conf` is another file."""
+
+    def __init__(self, folder: Path, *options: str, conf: Path = CONF, command: str = "redis-server") -> None:
+        if shutil.which(command) is None:
+            pytest.fail(f"{command} is not installed: the Redis store cannot be tested without it")
+        self.folder = folder
+        self.port = free_port()
+        self._command = [command, str(conf)]
+        self._options = ["--dir", str(folder), *options]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start on the port and the data of before, and wait until it answers."""
+        options = ["--port", str(self.port), *self._options]
+        with (self.folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen([*self._command, *options], stdout=log, stderr=log)
+        deadline = time.monotonic() + START_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                pytest.fail("redis-server did not start:\n" + (self.folder / "redis.log").read_text()[-2000:])
+            time.sleep(0.01)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """As a crash or the kernel would: no chance to write anything more."""
+        self.signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait()
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def flush(self) -> None:
+        """Forget all data."""
+        with redis.Redis.from_url(self.url) as client:
+            client.flushall()
+
+    def _answers(self) -> bool:
+        """Whether it accepts connections and is not loading its data any more."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                reply = connection.recv(100)
+                return reply.startswith((b"+PONG", b"-NOAUTH"))
+        except OSError:
+            return False
