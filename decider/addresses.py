@@ -16,6 +16,7 @@ __all__ = [
     "parse_base_url",
     "parse_file_host",
     "parse_store_url",
+    "parse_web_url",
     "url_address",
 ]
 
@@ -133,6 +134,19 @@ def parse_base_url(text: str) -> str:
     where = f"[{host}]" if ":" in host else host
     explicit = "" if port in {None, _DEFAULT_PORTS[parts.scheme]} else f":{port}"
     return f"{parts.scheme}://{where}{explicit}{parts.path.rstrip('/')}/"
+
+
+def parse_web_url(text: str) -> str:
+    """An http(s) URL with path and query as given, fit for nginx's configuration; raise ValueError."""
+    if not text.isascii() or not text.isprintable() or set(text) & set(" \"'\\;{}$`<>"):
+        raise ValueError("holds a character that must be percent-encoded")
+    parts, raw_host, raw_port = _split(text)
+    _parse_host(raw_host)
+    if raw_port:
+        _parse_port(raw_port)
+    if "#" in text:
+        raise ValueError("must not carry a fragment")
+    return text if parts.path else f"{text}/"
 
 
 def url_address(url: str) -> Address:

@@ -43,6 +43,7 @@ class _RemoteIndex:
     tls_name: str
     page_ttl_s: int
     negative_ttl_s: int
+    is_resolved: bool  #: whether the host has an address now
     authorization: str  #: a whole header value; "" when the index asks for none
 
 
@@ -79,6 +80,7 @@ def render_nginx_config(settings: Settings, *, prefix: str, user: WorkerUser | N
     resolvers, has_ipv6 = _resolvers(Path("/etc/resolv.conf")), _has_ipv6()
     remote = [_remote(index) for index in settings.indexes if index.url is not None]
     local = [_local(settings, index, prefix, user) for index in settings.indexes if index.path is not None]
+    webhook = settings.webhook.url if settings.webhook else ""
     values = {
         "version": __version__,
         "prefix": prefix,
@@ -102,6 +104,9 @@ def render_nginx_config(settings: Settings, *, prefix: str, user: WorkerUser | N
         "resolvers": " ".join(resolvers),
         "has_ipv6": has_ipv6,
         "ca_file": settings.ca_file,
+        "webhook_url": webhook,
+        "webhook_host": urlsplit(webhook).netloc,
+        "webhook_tls_name": urlsplit(webhook).hostname or "",
         "remote_indexes": remote,
         "local_indexes": local,
     }
@@ -132,8 +137,16 @@ def _remote(index: IndexSettings) -> _RemoteIndex:
         tls_name=place[0],
         page_ttl_s=index.page_ttl_s,
         negative_ttl_s=min(NEGATIVE_TTL_S, index.page_ttl_s),
+        is_resolved=_is_resolved(*place),
         authorization=_basic(index.credentials),
     )
+
+
+def _is_resolved(host: str, port: int) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    except OSError:
+        return False
 
 
 def _basic(credentials: str | None) -> str:

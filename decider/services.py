@@ -13,6 +13,7 @@ from decider.repository import Repositories
 from decider.settings import IndexSettings, Settings
 from decider.snapshots import SnapshotKeeper
 from decider.store import Store, open_store
+from decider.webhooks import WebhookSender
 from decider.worker_user import WorkerUser, stage_folder, worker_user
 from decider.writes import PendingWrites
 
@@ -49,8 +50,11 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = now) -> Service
 
 
 def start_background(parts: Services) -> threading.Event:
-    """Start the thread that scans local indexes, claims names and drains writes; set the event to stop it."""
+    """Start the threads that scan, claim, drain writes and tell the webhook; set the event to stop them."""
     stopping = threading.Event()
+    if parts.settings.webhook is not None:
+        sender = WebhookSender(parts.settings, parts.store, clock=parts.clock)
+        threading.Thread(target=sender.run, args=(stopping,), name="decider-webhook", daemon=True).start()
     threading.Thread(
         target=parts.repositories.writes.run,
         args=(stopping,),

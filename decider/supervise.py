@@ -299,7 +299,11 @@ class Supervisor:
         moved = {name for name, found in addresses.items() if found and found != self._addresses.get(name)}
         if moved:
             log.info("index.moved", extra={"hosts": sorted(moved)})
-            self._addresses |= {name: addresses[name] for name in moved}
+            try:
+                self._accept(self._settings)
+            except DeciderError as error:
+                log.error("index.not_followed", extra={"fault": str(error)})  # noqa: TRY400 (an operator's fault, no trace)
+                return
             for child in self._children:
                 if child.name == "nginx":
                     child.signal(signal.SIGHUP)

@@ -19,6 +19,7 @@ from decider.settings import (
     IndexSettings,
     RepositorySettings,
     Settings,
+    WebhookSettings,
     find_config,
     load_settings,
     settings_from_json,
@@ -112,6 +113,7 @@ def test_deployed_example_explains_every_key(load: Load, tmp_path: Path) -> None
     """The example's comments, uncommented, are a valid configuration that sets every key to its default."""
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "pypi.credentials").write_text("reader:secret\n", encoding="utf-8")
+    (tmp_path / "etc" / "webhook.secret").write_text("secret\n", encoding="utf-8")
     lines = DEPLOYED.read_text(encoding="utf-8").splitlines()
     text = "\n".join(
         line.removeprefix("#") if line.startswith(("#[", "#")) and line[1:2] != " " else line
@@ -121,7 +123,7 @@ def test_deployed_example_explains_every_key(load: Load, tmp_path: Path) -> None
     loaded = load(text, SSL_CERT_FILE="/etc/ssl/certs/ca-certificates.crt")
     assert set(document) == {
         "listen", "internal_listen", "data_dir", "store", "workers", "grace", "max_policy_age", "public_url",
-        "public_metrics", "ca_file", "indexes", "repositories",
+        "public_metrics", "ca_file", "indexes", "repositories", "webhook",
     }  # fmt: skip
     assert set().union(*document["indexes"].values()) == {
         "path", "url", "file_hosts", "credentials_file", "page_ttl", "stale_if_error", "internal",
@@ -132,6 +134,33 @@ def test_deployed_example_explains_every_key(load: Load, tmp_path: Path) -> None
     assert (loaded.grace_s, loaded.max_policy_age_s) == (default.grace_s, default.max_policy_age_s)
     assert (loaded.indexes[1].page_ttl_s, loaded.indexes[1].stale_if_error_s) == (600, 604_800)
     assert loaded.repositories[0] == default.repositories[0]
+
+
+# The webhook
+
+
+def test_webhook(load: Load) -> None:
+    """A webhook has a URL of its own making, and a secret from a file or the environment."""
+    assert load("[webhook]\nurl = 'https://chat.example/hook?room=1'").webhook == WebhookSettings(
+        url="https://chat.example/hook?room=1"
+    )
+    told = load(None, DECIDER_WEBHOOK__URL="https://chat.example", DECIDER_WEBHOOK__SECRET="s").webhook
+    assert told == WebhookSettings(url="https://chat.example/", secret="s")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "url = 'ftp://x'",
+        "url = 'https://u:p@x/'",
+        'url = "https://x/;$a"',
+        "url = 'https://x/'\nsecret = 'a'",
+    ],
+)
+def test_faulty_webhook(faults: Faults, line: str) -> None:
+    """A webhook without a URL, with one that nginx could not hold, or with its secret in the configuration is a fault."""
+    assert all(key.startswith("webhook.") for key in faults(f"[webhook]\n{line}"))
 
 
 # Credentials

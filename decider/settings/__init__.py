@@ -15,6 +15,7 @@ from decider.settings.model import (
     IndexSettings,
     RepositorySettings,
     Settings,
+    WebhookSettings,
     settings_from_json,
     settings_to_json,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "IndexSettings",
     "RepositorySettings",
     "Settings",
+    "WebhookSettings",
     "find_config",
     "load_settings",
     "settings_from_json",

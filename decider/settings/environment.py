@@ -1,4 +1,4 @@
-"""Settings from environment variables: `DECIDER_LISTEN`, `DECIDER_INDEXES__PYPI__URL`.
+"""Settings from environment variables: `DECIDER_LISTEN`, `DECIDER_WEBHOOK__URL`, `DECIDER_INDEXES__PYPI__URL`.
 
 Names are case-insensitive, `__` separates the parts, and a `_` inside an index's or repository's name stands for its
 hyphen. An empty variable counts as unset, as container tools set those that they were not given.
@@ -17,6 +17,7 @@ ADMIN_TOKEN = "DECIDER_ADMIN_TOKEN"  # noqa: S105 (the variable's name)
 CONFIG = "DECIDER_CONFIG"
 
 _TABLES = {"INDEXES": "indexes", "REPOSITORIES": "repositories"}
+_SINGLE_TABLES = {"WEBHOOK": "webhook", "USAGE": "usage"}
 # Kubernetes sets these in every pod when a Service is called `decider`; they say nothing about settings.
 _SERVICE_LINKS = re.compile(
     r"DECIDER_(?:SERVICE_(?:HOST|PORT)(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)\Z",
@@ -51,6 +52,8 @@ def _is_setting(variable: str) -> bool:
 def _path(variable: str) -> tuple[str, ...] | None:
     key = variable[len(PREFIX) :].upper()
     table, separator, rest = key.partition("__")
+    if table in _SINGLE_TABLES and rest:
+        return (_SINGLE_TABLES[table], rest.lower())
     if table not in _TABLES:
         return (key.lower(),)
     # From the right: an index may be called `a--b`, no key holds two underscores.

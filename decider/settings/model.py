@@ -51,6 +51,13 @@ class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True):
     hide_refused: bool = False  #: refused files leave the page instead of being listed as yanked
 
 
+class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Who hears of changes."""
+
+    url: str  #: http(s), without credentials
+    secret: str | None = None  #: signs each event; None: events are not signed
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that decider.toml says."""
 
@@ -68,6 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ca_file: str | None = None  #: absolute; certificates that nginx verifies indexes by; None: none was found
     indexes: tuple[IndexSettings, ...]
     repositories: tuple[RepositorySettings, ...]  #: `default` is always among them
+    webhook: WebhookSettings | None = None  #: None: nobody hears of changes
     config_file: str | None = None  #: absolute; None: no file, defaults and environment
 
     @property

@@ -15,12 +15,19 @@ from decider.addresses import (
     parse_base_url,
     parse_file_host,
     parse_store_url,
+    parse_web_url,
     url_address,
 )
 from decider.certificates import find_ca_file
 from decider.errors import Fault
 from decider.pip_config import pip_index
-from decider.settings.model import DEFAULT_REPOSITORY, IndexSettings, RepositorySettings, Settings
+from decider.settings.model import (
+    DEFAULT_REPOSITORY,
+    IndexSettings,
+    RepositorySettings,
+    Settings,
+    WebhookSettings,
+)
 from decider.settings.table import Table, printable, suggestion
 
 __all__ = ["RESERVED_REPOSITORIES", "Reader"]
@@ -84,6 +91,7 @@ class Reader:
             ca_file=self._ca_file(),
             indexes=(indexes := self._indexes((listen, internal), public_url)),
             repositories=self._repositories(indexes),
+            webhook=self._webhook(),
             config_file=config_file,
         )
         top.finish()
@@ -175,27 +183,43 @@ class Reader:
             table.add_fault("internal", "cannot be false: a directory is internal")
 
     def _credentials(self, table: Table) -> str | None:
-        """`user:password` for a remote index: from a file, or from the environment; never from the TOML itself."""
-        if table.has("credentials") and not table.is_from_environment("credentials"):
-            table.text("credentials")
-            table.add_fault("credentials", "is a secret: give credentials_file, or set it in the environment")
+        """`user:password` for a remote index."""
+        text = self._secret(table, "credentials")
+        if text is not None and ":" not in text:
+            table.add_fault("credentials", "must be user:password, in one line")
             return None
-        text = table.text("credentials")
-        file = self._path(table, "credentials_file")
+        return text
+
+    def _secret(self, table: Table, key: str) -> str | None:
+        """One line from the file that `<key>_file` names, or from the environment; never from the TOML itself."""
+        text = table.text(key)
+        file = self._path(table, f"{key}_file")
+        if text is not None and not table.is_from_environment(key):
+            table.add_fault(key, f"is a secret: give {key}_file, or set it in the environment")
+            return None
         if file is not None:
             if text is not None:
-                table.add_fault("credentials_file", "contradicts credentials: give one of them")
+                table.add_fault(f"{key}_file", f"contradicts {key}: give one of them")
             try:
                 text = Path(file).read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError):
-                table.add_fault("credentials_file", "cannot be read")
+                table.add_fault(f"{key}_file", "cannot be read")
                 return None
-        if text is not None and (":" not in text or not text.isprintable()):
-            table.add_fault(
-                "credentials_file" if file else "credentials", "must be user:password, in one line"
-            )
+        if text is not None and (not text or not text.isprintable()):
+            table.add_fault(key, "must be one line of printable text")
             return None
         return None if text is None else str(text)  # no longer the environment's
+
+    def _webhook(self) -> WebhookSettings | None:
+        table = self.top.table("webhook")
+        if table is None:
+            return None
+        url = table.parsed("url", parse_web_url, None)
+        if not table.has("url"):
+            table.add_fault("url", "must be set")
+        secret = self._secret(table, "secret")
+        table.finish()
+        return None if url is None else WebhookSettings(url=url, secret=secret)
 
     def _file_hosts(self, table: Table) -> tuple[str, ...]:
         found = []

@@ -173,6 +173,16 @@ class Table:
                 self._faults.append(Fault(path, f"must be a table: [{path}]"))
         return found
 
+    def table(self, key: str) -> "Table | None":
+        """The table at `key`; None when it is not set, or faulty."""
+        value = self._ask(key)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            self.add_fault(key, f"must be a table: [{key}]")
+            return None
+        return Table(f"{self.path}.{key}" if self.path else key, value, self._faults)
+
     def finish(self) -> None:
         """Note every key that nobody asked for."""
         for key in self._values:

@@ -1,0 +1,183 @@
+"""Tells a team's own service what changed: rules, rulesets, reviews. Follows the audit log, never a decision.
+
+Signed as Standard Webhooks say (https://www.standardwebhooks.com/): `webhook-id`, `webhook-timestamp`,
+`webhook-signature: v1,<base64 of HMAC-SHA256 over "id.timestamp.body">`. Delivered at least once and in order: the
+place in the audit log moves on once the receiver has answered 2xx. One process of a machine sends; on several machines
+with one store each sends, with the same ids. All egress is nginx's: the request goes through its loopback listener.
+"""
+
+import fcntl
+import hmac
+import logging
+import threading
+from base64 import b64encode
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from decider.errors import DeciderError
+from decider.settings import Settings
+from decider.store import AuditEntry, Store
+
+__all__ = ["PATH", "WebhookSender", "event_of", "signature"]
+
+log = logging.getLogger(__name__)
+
+PATH = "/-/webhook"  #: on nginx's loopback listener
+POLL_S = 1.0
+FIRST_PAUSE_S = 1.0
+MAX_PAUSE_S = 300.0
+TIMEOUT_S = 15.0
+GIVE_UP_AFTER = timedelta(days=3)  #: an event older than this is dropped, with a log line
+MAX_BODY_BYTES = 256 * 1024  #: an event about more than that tells its counts alone
+
+#: Audit actions that a team hears of → the event's type. Tokens are not among them.
+_EVENTS = {
+    "rule.add": "rule.added",
+    "rule.change": "rule.changed",
+    "rule.remove": "rule.removed",
+    "ruleset.replace": "ruleset.replaced",
+    "ruleset.remove": "ruleset.removed",
+    "review.open": "review.opened",
+    "review.approve": "review.approved",
+    "review.deny": "review.denied",
+}
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """How far the audit log has been told."""
+
+    last_id: int
+    last_at: datetime
+
+
+def signature(secret: str, *, event_id: str, timestamp: int, body: bytes) -> str:
+    """The value of `webhook-signature`."""
+    signed = f"{event_id}.{timestamp}.".encode() + body
+    return "v1," + b64encode(hmac.digest(secret.encode(), signed, sha256)).decode()
+
+
+def event_of(entry: AuditEntry) -> dict[str, Any] | None:
+    """What the receiver reads of an audit entry; None for one that it is not told."""
+    kind = _EVENTS.get(entry.action)
+    if kind is None:
+        return None
+    data = {
+        "audit_id": entry.id,
+        "actor": entry.actor,
+        "rule": entry.rule,
+        "ruleset": entry.ruleset,
+        "reason": entry.reason,
+        "before": entry.before,
+        "after": entry.after,
+    }
+    event = {"type": kind, "timestamp": entry.at, "data": data}
+    if len(msgspec.json.encode(event)) > MAX_BODY_BYTES:
+        event["data"] = data | {"before": None, "after": None, "truncated": True}
+    return event
+
+
+class WebhookSender:
+    """Follows the audit log of one store and posts events; `run` does so until told to stop."""
+
+    def __init__(self, settings: Settings, store: Store, *, clock: Callable[[], datetime]) -> None:
+        if settings.webhook is None:
+            raise ValueError("no webhook is configured")
+        self._webhook = settings.webhook
+        self._store = store
+        self._clock = clock
+        self._folder = Path(settings.data_dir) / "run"
+        self._place_file = self._folder / "webhook.json"
+        self._pool = urllib3.HTTPConnectionPool(settings.internal_host, settings.internal_port, maxsize=1)
+
+    def run(self, stopping: threading.Event) -> None:
+        """Send until `stopping` is set, where no other process of this machine does."""
+        with (self._folder / "webhook.lock").open("a") as lock:
+            while not stopping.wait(POLL_S):
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    continue
+            pause_s = 0.0
+            while not stopping.wait(pause_s or POLL_S):
+                try:
+                    self.send_pending()
+                    pause_s = 0.0
+                except (DeciderError, HTTPError, OSError) as error:
+                    pause_s = min(max(pause_s * 2, FIRST_PAUSE_S), MAX_PAUSE_S)
+                    # The class alone: the text may quote the receiver's address, which may be a secret itself.
+                    log.warning(
+                        "webhook.delayed", extra={"error": type(error).__name__, "again_in_s": pause_s}
+                    )
+
+    def send_pending(self) -> int:
+        """Send every event that the receiver has not accepted yet; how many. Raise on the first that it refuses."""
+        place = self._read_place()
+        if place is None:
+            # The first time there is nothing to tell: what came before the webhook is history.
+            self._write_place(self._newest())
+            return 0
+        sent = 0
+        cursor = None
+        while True:
+            page = self._store.list_audit(since=place.last_at, limit=500, cursor=cursor)
+            for entry in page.items:
+                if entry.id > place.last_id:
+                    sent += self._tell(entry)
+                    place = _Place(entry.id, entry.at)
+                    self._write_place(place)
+            if page.next is None:
+                return sent
+            cursor = page.next
+
+    def _tell(self, entry: AuditEntry) -> int:
+        event = event_of(entry)
+        if event is None:
+            return 0
+        if self._clock() - entry.at > GIVE_UP_AFTER:
+            log.error("webhook.dropped", extra={"audit_id": entry.id})
+            return 0
+        self._post(f"audit-{entry.id}-{entry.hash[:16]}", msgspec.json.encode(event))
+        return 1
+
+    def _post(self, event_id: str, body: bytes) -> None:
+        timestamp = int(self._clock().timestamp())
+        headers = {
+            "Content-Type": "application/json",
+            "webhook-id": event_id,
+            "webhook-timestamp": str(timestamp),
+        }
+        if self._webhook.secret is not None:
+            headers["webhook-signature"] = signature(
+                self._webhook.secret, event_id=event_id, timestamp=timestamp, body=body
+            )
+        answer = self._pool.request(
+            "POST", PATH, body=body, headers=headers, timeout=TIMEOUT_S, retries=False, redirect=False
+        )
+        if not 200 <= answer.status < 300:
+            raise OSError(f"the receiver answered {answer.status}")
+
+    def _newest(self) -> _Place:
+        """The end of the audit log."""
+        last = _Place(0, datetime.fromtimestamp(0, tz=self._clock().tzinfo))
+        for entry in self._store.iterate_audit():
+            last = _Place(entry.id, entry.at)
+        return last
+
+    def _read_place(self) -> _Place | None:
+        try:
+            return msgspec.json.decode(self._place_file.read_bytes(), type=_Place)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def _write_place(self, place: _Place) -> None:
+        fresh = self._place_file.with_suffix(".new")
+        fresh.write_bytes(msgspec.json.encode(place))
+        fresh.replace(self._place_file)

@@ -1,0 +1,200 @@
+"""Events for a team's own service: signed, in order, at least once."""
+
+import hmac
+import json
+import threading
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decider.rules import Action, RuleDraft
+from decider.settings import Settings, WebhookSettings
+from decider.store import Role, Store, open_store
+from decider.webhooks import GIVE_UP_AFTER, PATH, WebhookSender, signature
+from tests.fake_index import FakeIndex
+from tests.stack import Stack, eventually
+from tests.uploads import make_wheel
+
+AT = datetime(2026, 11, 22, 10, tzinfo=UTC)
+SECRET = "a-secret"
+
+
+class Receiver:
+    """A team's service: remembers what it accepted, and answers with `status`."""
+
+    def __init__(self) -> None:
+        self.status = 204
+        self.seen: list[tuple[str, dict[str, str], bytes]] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                receiver.seen.append((self.path, headers, body))
+                self.send_response(receiver.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for _, _, body in self.seen]
+
+    @property
+    def types(self) -> list[str]:
+        return [event["type"] for event in self.events]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver on a free port."""
+    made = Receiver()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A SQLite store."""
+    (tmp_path / "run").mkdir()
+    opened = open_store("sqlite", path=str(tmp_path))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def make_sender(tmp_path: Path, store: Store, receiver: Receiver) -> Callable[..., WebhookSender]:
+    """A sender whose way to the receiver is direct: the receiver stands for nginx's loopback listener."""
+
+    def make(at: datetime = AT) -> WebhookSender:
+        settings = Settings(
+            internal_port=receiver.port,
+            data_dir=str(tmp_path),
+            indexes=(),
+            repositories=(),
+            webhook=WebhookSettings(url="https://chat.example/", secret=SECRET),
+        )
+        return WebhookSender(settings, store, clock=lambda: at)
+
+    return make
+
+
+def add(store: Store, project: str, *, at: datetime = AT) -> None:
+    store.add_rule(RuleDraft(action=Action.BLOCK, project=project, reason="bad"), actor="ann", at=at)
+
+
+def test_changes_are_told_in_order(
+    store: Store, receiver: Receiver, make_sender: Callable[..., WebhookSender]
+) -> None:
+    """Each change of a rule is one event, oldest first; tokens are nobody's news; history before the webhook is not told."""
+    add(store, "before")
+    sender = make_sender()
+    assert sender.send_pending() == 0
+    add(store, "one")
+    store.add_token("ci", Role.READER, "0" * 64, actor="ann", at=AT)
+    add(store, "two")
+    assert sender.send_pending() == 2
+    assert receiver.types == ["rule.added", "rule.added"]
+    assert [event["data"]["after"]["project"] for event in receiver.events] == ["one", "two"]
+    assert sender.send_pending() == 0
+
+
+def test_signature(store: Store, receiver: Receiver, make_sender: Callable[..., WebhookSender]) -> None:
+    """An event is signed over its id, time and body, so that the receiver can tell it from a forged or replayed one."""
+    sender = make_sender()
+    sender.send_pending()
+    add(store, "one")
+    sender.send_pending()
+    ((path, headers, body),) = receiver.seen
+    assert path == PATH
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    version, _, digest = headers["webhook-signature"].partition(",")
+    assert (version, b64decode(digest)) == ("v1", hmac.digest(SECRET.encode(), signed, sha256))
+    assert signature("other", event_id="x", timestamp=1, body=b"") != signature(
+        SECRET, event_id="x", timestamp=1, body=b""
+    )
+
+
+def test_refused_event_is_sent_again(
+    store: Store, receiver: Receiver, make_sender: Callable[..., WebhookSender]
+) -> None:
+    """An event that the receiver does not accept is sent again with the same id, also by a process started later."""
+    sender = make_sender()
+    sender.send_pending()
+    add(store, "one")
+    add(store, "two")
+    receiver.status = 500
+    with pytest.raises(OSError, match="500"):
+        sender.send_pending()
+    receiver.status = 200
+    assert make_sender().send_pending() == 2
+    ids = [headers["webhook-id"] for _, headers, _ in receiver.seen]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_old_events_are_dropped(
+    store: Store, receiver: Receiver, make_sender: Callable[..., WebhookSender]
+) -> None:
+    """What could not be told for days is dropped, so that a receiver which comes back is not flooded."""
+    make_sender().send_pending()
+    add(store, "one")
+    add(store, "two", at=AT + GIVE_UP_AFTER)
+    assert make_sender(AT + GIVE_UP_AFTER + timedelta(hours=1)).send_pending() == 1
+    assert [event["data"]["after"]["project"] for event in receiver.events] == ["two"]
+
+
+def test_large_change_tells_no_contents(
+    store: Store, receiver: Receiver, make_sender: Callable[..., WebhookSender]
+) -> None:
+    """A change too large for an event says that it was made, without its contents."""
+    make_sender().send_pending()
+    drafts = [RuleDraft(action=Action.BLOCK, project=f"p{n}", reason="bad " * 50) for n in range(2000)]
+    store.replace_ruleset("feed", drafts, actor="ann", at=AT)
+    assert make_sender().send_pending() == 1
+    (event,) = receiver.events
+    assert (event["type"], event["data"]["truncated"], event["data"]["after"]) == (
+        "ruleset.replaced",
+        True,
+        None,
+    )
+
+
+@pytest.mark.stack
+def test_webhook_through_the_stack(
+    own_index: FakeIndex, new_stack: Callable[..., Stack], receiver: Receiver
+) -> None:
+    """A rule change and a first held download reach the configured service, once each, through nginx."""
+    wheel = own_index.add("demo", make_wheel("demo", "1.0"))
+    stack = new_stack(
+        index_url=own_index.url,
+        tables=f'[webhook]\nurl = "http://127.0.0.1:{receiver.port}/hook?room=1"',
+        environment={"DECIDER_WEBHOOK__SECRET": SECRET},
+    )
+    stack.start()
+    eventually((stack.data_dir / "run" / "webhook.json").exists, within_s=10)
+    stack.add_rule(action="hold", project="demo", reason="look at it first")
+    eventually(lambda: stack.file("demo", wheel.filename).status == 403, within_s=5)
+    eventually(
+        lambda: receiver.types == ["rule.added", "review.opened"], within_s=10, what=str(receiver.types)
+    )
+    path, headers, body = receiver.seen[0]
+    assert path == "/hook?room=1"
+    timestamp = int(headers["webhook-timestamp"])
+    expected = signature(SECRET, event_id=headers["webhook-id"], timestamp=timestamp, body=body)
+    assert headers["webhook-signature"] == expected
