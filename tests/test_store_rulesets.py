@@ -9,7 +9,7 @@ import pytest
 from decider.errors import Conflict, PreconditionFailed, RecordNotFound
 from decider.store import Page
 from decider.store.transactional import TransactionalStore
-from tests.stores import AT, BLOCK, FULL, LATER, actions, add, all_of, block, replace
+from tests.stores import AT, BLOCK, FULL, LATER, actions, add, all_of, block, replace, replace_feed
 
 
 def test_replace_ruleset(store: TransactionalStore) -> None:
