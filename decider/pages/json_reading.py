@@ -69,6 +69,9 @@ class _Projects(msgspec.Struct):
     meta: _Meta | None = None
 
 
+#: What decoding raises: on other JSON, on JSON nested too deeply, on text that is not UTF-8.
+_UNDECODABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+
 _decode_page = msgspec.json.Decoder(_Page).decode
 _decode_loose_page = msgspec.json.Decoder(_LoosePage).decode
 _decode_projects = msgspec.json.Decoder(_Projects).decode
@@ -90,10 +93,8 @@ def read_json_page(body: bytes, listing: Listing) -> Stated:
     _require_bounded(body, index)
     try:
         page: _Page | _LoosePage = _decode_page(body)
-    except msgspec.DecodeError:
+    except _UNDECODABLE:
         page = _decode_loosely(body, index)
-    except RecursionError:
-        raise UnreadablePage(index, "its JSON is nested too deeply") from None
     meta = page.meta or _Meta()
     api_version = parse_api_version(meta.api_version, index)
     _require_name(page.name, listing)
@@ -114,7 +115,7 @@ def read_json_projects(body: bytes, index: str) -> Iterator[str]:
     """The names that a project list in JSON holds; raise UnreadablePage where `body` is none."""
     try:
         page = _decode_projects(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _UNDECODABLE as error:
         raise UnreadablePage(index, f"no project list in JSON: {error}") from error
     parse_api_version((page.meta or _Meta()).api_version, index)
     return (project.name for project in page.projects)
@@ -137,7 +138,7 @@ def _require_name(name: str | None, listing: Listing) -> None:
 def _decode_loosely(body: bytes, index: str) -> _LoosePage:
     try:
         return _decode_loose_page(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _UNDECODABLE as error:
         raise UnreadablePage(index, f"no project page in JSON: {error}") from error
 
 
@@ -173,7 +174,7 @@ def _readable(entries: list[msgspec.Raw], listing: Listing) -> Iterator[_Entry]:
                 filename = name if isinstance(name := value.get("filename"), str) else ""
                 value = _without_nonsense(value)
             yield msgspec.convert(value, _Entry)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except _UNDECODABLE as error:
             listing.drop(filename, f"its entry cannot be read: {error}")
 
 

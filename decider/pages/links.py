@@ -81,14 +81,16 @@ class Links:
         if _AMBIGUOUS.search(reference):
             raise BadLink("its URL has a control character, a backslash or a broken escape")
         try:
-            url = urlsplit(urljoin(self._base, reference))
+            given, url = urlsplit(reference), urlsplit(urljoin(self._base, reference))
         except ValueError:
             raise BadLink("its URL cannot be read") from None
         if url.scheme not in {"http", "https"}:
             raise BadLink("its URL is neither http nor https")
         if "@" in url.netloc:
             raise BadLink("its URL carries user-info")
-        if not _AUTHORITY.match(url.netloc):
+        # `https:/x` and `///x` are relative to some readers, and name the host x to others.
+        has_two_meanings = not given.netloc and (given.scheme or reference.startswith("//"))
+        if has_two_meanings or not _AUTHORITY.match(url.netloc):
             raise BadLink("its URL names no host")
         origin = f"{url.scheme}://{url.netloc.lower()}"
         self._require_allowed(origin)
