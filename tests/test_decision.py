@@ -121,6 +121,13 @@ def test_until_second_moment() -> None:
     assert decide(make_file(upload_time=AT), hold, block, other, at=AT + days(2)).until == AT + days(7)
 
 
+def test_until_fewer_reasons() -> None:
+    """A verdict that stays for fewer reasons is another decision: the reason given to clients changes."""
+    rules = [make_rule(1, "block"), make_rule(2, "block", expires_at=AT + days(1))]
+    assert decide(make_file(), *rules).until == AT + days(1)
+    assert decide(make_file(), *rules, at=AT + days(1)).reason == "reason 1"
+
+
 def test_upload_time_past_calendar() -> None:
     """An index that claims an upload at the end of time makes its file wait for ever, and nothing fail."""
     decision = decide(
@@ -615,12 +622,12 @@ def test_page_until() -> None:
 
 def test_page_until_other_owner() -> None:
     """The end of an `own` rule that a more specific one outranks changes nothing."""
-    assert (
-        until(
-            make_rule(1, "own", index="public"), make_rule(2, "own", "*", index="a", expires_at=AT + days(1))
-        )
-        is None
+    rules = (
+        make_rule(1, "own", index="public"),
+        make_rule(2, "own", "*", index="a", expires_at=AT + days(1)),
     )
+    assert until(*rules) is None
+    assert mark(*rules) == mark(*rules, at=AT + days(2))
 
 
 def test_page_until_line() -> None:

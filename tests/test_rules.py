@@ -338,6 +338,7 @@ PATTERNS = (
     "demo-x",
     "demo-x-*",
     "demo-x*",
+    "demon*",
     "other",
     "demon",
     "de-*",
@@ -378,7 +379,7 @@ def test_snapshot_digests() -> None:
     assert ids(snapshot.rules_for(DEMO, "default", sha256={"a" * 64, "c" * 64})) == ["r1", "r3", "r4", "r5"]
     assert ids(snapshot.rules_for(DEMO, "default", sha256=frozenset())) == ["r4", "r5"]
     assert snapshot.names_digests
-    assert not Snapshot(1, rules[3:]).names_digests
+    assert not snapshot.updated(2, [], ["r1", "r2", "r3"]).names_digests
 
 
 def test_snapshot_by_id() -> None:
@@ -401,6 +402,7 @@ def test_snapshot_own_rules() -> None:
     assert ids(snapshot.own_rules()) == ["r1", "r2"]
     changed = msgspec.structs.replace(rules[1], action=Action.BLOCK)
     assert ids(snapshot.updated(2, [changed], ["r2"]).own_rules()) == []
+    assert ids(snapshot.own_rules()) == ["r1", "r2"]
 
 
 PROBES = tuple(map(NormalizedName, ("demo", "demo-x", "demon", "other", "zzz")))

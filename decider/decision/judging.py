@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from packaging.version import Version
+
 from decider.decision.matching import Facts, Match, Matcher, sentence
 from decider.decision.model import Considered, FileDecision, Verdict
 from decider.files import DistributionFile, file_version
@@ -63,11 +65,13 @@ class Judge:
         """Judge by `rules`, those of Snapshot.rules_for; `merged` maps names of files not from `index` to theirs."""
         self._rules = sorted(rules, key=age_order)
         self._matchers = [Matcher(rule) for rule in self._rules if rule.action is not Action.OWN]
-        self._restrictions = [
-            matcher
-            for matcher in self._matchers
-            if matcher.rule.action in _RESTRICTIONS and matcher.rule.is_active(at)
-        ]
+        active = [matcher for matcher in self._matchers if matcher.rule.is_active(at)]
+        per_file = [matcher for matcher in active if not matcher.asks_version_only]
+        self._restrictions = [matcher for matcher in per_file if matcher.rule.action in _RESTRICTIONS]
+        self._allows = [matcher for matcher in per_file if matcher.rule.action is Action.ALLOW]
+        # A feed may name hundreds of ranges of one project, whose thousands of files have few versions.
+        self._per_version = [matcher for matcher in active if matcher.asks_version_only]
+        self._versions: dict[Version | None, list[Match]] = {}
         self._project = project
         self._index = index
         self._at = at
@@ -78,20 +82,35 @@ class Judge:
     @property
     def is_idle(self) -> bool:
         """Whether no rule restricts anything, so that every file is plainly allowed."""
-        return not self._restrictions
+        return not self._restrictions and not any(
+            matcher.rule.action in _RESTRICTIONS for matcher in self._per_version
+        )
 
     def decide(self, file: DistributionFile) -> FileDecision:
         """The decision for `file`."""
         facts = self._facts(file)
-        matches = [matcher.match(facts) for matcher in self._matchers]
-        return self._decision(facts, matches)
+        if self._trace:
+            matches = [matcher.match(facts) for matcher in self._matchers]
+            return self._decision(facts, [match for match in matches if match.applies], matches)
+        return self._decision(facts, self._restricting(facts) + _applying(self._allows, facts))
 
     def decide_restricted(self, file: DistributionFile) -> FileDecision | None:
         """The decision for `file`, as `decide`; None when no restriction matches: a plain allow."""
         facts = self._facts(file)
-        if any(matcher.match(facts).applies for matcher in self._restrictions):
-            return self._decision(facts, [matcher.match(facts) for matcher in self._matchers])
+        matches = self._restricting(facts)
+        if any(match.rule.action in _RESTRICTIONS for match in matches):
+            return self.decide(file)
         return None
+
+    def _restricting(self, facts: Facts) -> list[Match]:
+        """What applies of the restrictions, and of all rules that ask for the version only."""
+        matches = _applying(self._restrictions, facts)
+        if self._per_version:
+            version = facts.version
+            if version not in self._versions:
+                self._versions[version] = _applying(self._per_version, facts)
+            matches += self._versions[version]
+        return matches
 
     def _facts(self, file: DistributionFile) -> Facts:
         return Facts(
@@ -102,8 +121,9 @@ class Judge:
             first_seen=self._first_seen.get(file.filename),
         )
 
-    def _decision(self, facts: Facts, matches: Sequence[Match]) -> FileDecision:
-        applying = [match for match in matches if match.applies]
+    def _decision(
+        self, facts: Facts, applying: Sequence[Match], looked_at: Sequence[Match] = ()
+    ) -> FileDecision:
         outcome = _outcome(applying)
         reasons = tuple(match.reason() for match in outcome.deciding)
         version = file_version(self._project, facts.file.filename)
@@ -116,7 +136,7 @@ class Judge:
             reasons=reasons,
             reason="; ".join(reasons),
             until=_next_change(applying, outcome),
-            considered=self._considered(facts, matches, applying, outcome) if self._trace else (),
+            considered=self._considered(facts, looked_at, applying, outcome) if self._trace else (),
         )
 
     def _considered(
@@ -129,6 +149,10 @@ class Judge:
             for rule in self._rules
             if rule.digest_anywhere in {None, facts.file.sha256}
         )
+
+
+def _applying(matchers: Iterable[Matcher], facts: Facts) -> list[Match]:
+    return [match for matcher in matchers if (match := matcher.match(facts)).applies]
 
 
 def _lifts(allow: Rule, restriction: Rule) -> bool:
@@ -154,8 +178,12 @@ def _outcome(applying: Sequence[Match]) -> Outcome:
             and (action is Action.YANK or not any(_lifts(allow.rule, match.rule) for allow in allows))
         ]
         if deciding:
-            return Outcome(verdict, tuple(sorted(deciding, key=lambda match: _deciding_order(match.rule))))
-    return Outcome(Verdict.ALLOW, tuple(allow for allow in allows if _lifted_by(allow.rule, applying)))
+            return _outcome_by(verdict, deciding)
+    return _outcome_by(Verdict.ALLOW, [allow for allow in allows if _lifted_by(allow.rule, applying)])
+
+
+def _outcome_by(verdict: Verdict, deciding: Iterable[Match]) -> Outcome:
+    return Outcome(verdict, tuple(sorted(deciding, key=lambda match: _deciding_order(match.rule))))
 
 
 def _lifted_by(allow: Rule, applying: Iterable[Match]) -> list[str]:

@@ -100,6 +100,11 @@ class Matcher:
             if (value := getattr(rule, name)) is not None
         )
 
+    @property
+    def asks_version_only(self) -> bool:
+        """Whether files of one version are all the same to the rule."""
+        return all(condition is _versions for condition, _ in self._conditions)
+
     def match(self, facts: Facts) -> Match:
         """What the rule says of the file at `facts.at`."""
         rule = self.rule
@@ -226,21 +231,21 @@ def later(moment: datetime, duration: timedelta) -> datetime | None:
         return None
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=1_024)
 def _compiled(glob: str) -> re.Pattern[str]:
     return re.compile(translate(glob))  # case-sensitive and anchored, as fnmatchcase
 
 
-@lru_cache(maxsize=1_024)
+@lru_cache(maxsize=256)
 def _timedelta(duration: str) -> timedelta:
     return parse_duration(duration)
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)
 def _specifier_set(specifiers: str) -> SpecifierSet:
     return SpecifierSet(specifiers)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=32_768)
 def _contains(specifiers: str, version: Version) -> bool:
     return _specifier_set(specifiers).contains(version, prereleases=True)

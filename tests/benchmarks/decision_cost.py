@@ -52,7 +52,7 @@ def big_page(files: int = 4_300) -> ProjectPage:
     return make_page(
         *(
             DistributionFile(
-                filename=f"big_project-{number // 400}.{number // 8 % 50}.{number % 8}-py3-none-any.whl",
+                filename=f"big_project-{number // 480}.{number // 12 % 40}-cp3{number % 12}-none-any.whl",
                 url=f"https://files.example/{number}.whl",
                 hashes={"sha256": f"{number * 7919:064x}"},
                 upload_time=AT - timedelta(days=files - number) / 4,
