@@ -19,6 +19,7 @@ from decider.settings import (
     IndexSettings,
     RepositorySettings,
     Settings,
+    UsageSettings,
     WebhookSettings,
     find_config,
     load_settings,
@@ -123,7 +124,7 @@ def test_deployed_example_explains_every_key(load: Load, tmp_path: Path) -> None
     loaded = load(text, SSL_CERT_FILE="/etc/ssl/certs/ca-certificates.crt")
     assert set(document) == {
         "listen", "internal_listen", "data_dir", "store", "workers", "grace", "max_policy_age", "public_url",
-        "public_metrics", "ca_file", "indexes", "repositories", "webhook",
+        "public_metrics", "ca_file", "indexes", "repositories", "webhook", "usage",
     }  # fmt: skip
     assert set().union(*document["indexes"].values()) == {
         "path", "url", "file_hosts", "credentials_file", "page_ttl", "stale_if_error", "internal",
@@ -134,6 +135,42 @@ def test_deployed_example_explains_every_key(load: Load, tmp_path: Path) -> None
     assert (loaded.grace_s, loaded.max_policy_age_s) == (default.grace_s, default.max_policy_age_s)
     assert (loaded.indexes[1].page_ttl_s, loaded.indexes[1].stale_if_error_s) == (600, 604_800)
     assert loaded.repositories[0] == default.repositories[0]
+    assert set(document["usage"]) == set(UsageSettings.__struct_fields__)
+    assert loaded.usage == UsageSettings(folder="/srv/decider/usage")
+
+
+# The usage log
+
+
+def test_usage(load: Load, tmp_path: Path) -> None:
+    """Usage is recorded unless the configuration says otherwise; sizes have a unit, folders count from the file."""
+    assert load().usage == UsageSettings()
+    text = "[usage]\nenabled = false\nfolder = 'shared'\nretention_days = 30\nmax_size = '2G'\npseudonymise = true"
+    assert load(text).usage == UsageSettings(
+        enabled=False,
+        folder=str(tmp_path / "etc" / "shared"),
+        retention_days=30,
+        max_size=2 * 1024**3,
+        pseudonymise=True,
+    )
+    assert load(None, DECIDER_USAGE__MAX_SIZE="500m").usage.max_size == 500 * 1024**2
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("retention_days = 0", "usage.retention_days"),
+        ("max_size = 5", "usage.max_size"),
+        ("max_size = '5'", "usage.max_size"),
+        ("max_size = '0g'", "usage.max_size"),
+        ("pseudonymize = true", "usage.pseudonymize"),
+    ],
+)
+def test_usage_faults(load: Load, line: str, key: str) -> None:
+    """Each fault of the table is told under its key."""
+    with pytest.raises(InvalidSettings) as caught:
+        load(f"[usage]\n{line}")
+    assert [fault.field for fault in caught.value.faults] == [key]
 
 
 # The webhook

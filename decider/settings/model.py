@@ -9,6 +9,7 @@ __all__ = [
     "IndexSettings",
     "RepositorySettings",
     "Settings",
+    "UsageSettings",
     "settings_from_json",
     "settings_to_json",
 ]
@@ -58,6 +59,16 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
     secret: str | None = None  #: signs each event; None: events are not signed
 
 
+class UsageSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of who was served what."""
+
+    enabled: bool = True
+    folder: str | None = None  #: absolute; columnar files, shared by several nodes; None: `usage` in data_dir
+    retention_days: int = 365
+    max_size: int = 50 * 2**30  #: bytes of all columnar files; the oldest days go first
+    pseudonymise: bool = False  #: clients are stored as keyed hashes
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that decider.toml says."""
 
@@ -76,6 +87,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     indexes: tuple[IndexSettings, ...]
     repositories: tuple[RepositorySettings, ...]  #: `default` is always among them
     webhook: WebhookSettings | None = None  #: None: nobody hears of changes
+    usage: UsageSettings = UsageSettings()
     config_file: str | None = None  #: absolute; None: no file, defaults and environment
 
     @property

@@ -26,6 +26,7 @@ from decider.settings.model import (
     IndexSettings,
     RepositorySettings,
     Settings,
+    UsageSettings,
     WebhookSettings,
 )
 from decider.settings.table import Table, printable, suggestion
@@ -92,6 +93,7 @@ class Reader:
             indexes=(indexes := self._indexes((listen, internal), public_url)),
             repositories=self._repositories(indexes),
             webhook=self._webhook(),
+            usage=self._usage(),
             config_file=config_file,
         )
         top.finish()
@@ -220,6 +222,21 @@ class Reader:
         secret = self._secret(table, "secret")
         table.finish()
         return None if url is None else WebhookSettings(url=url, secret=secret)
+
+    def _usage(self) -> UsageSettings:
+        defaults = UsageSettings()
+        table = self.top.table("usage")
+        if table is None:
+            return defaults
+        usage = UsageSettings(
+            enabled=table.truth("enabled", default=defaults.enabled),
+            folder=self._path(table, "folder"),
+            retention_days=table.whole("retention_days", defaults.retention_days, low=1, high=36_500),
+            max_size=table.size_bytes("max_size", defaults.max_size),
+            pseudonymise=table.truth("pseudonymise", default=defaults.pseudonymise),
+        )
+        table.finish()
+        return usage
 
     def _file_hosts(self, table: Table) -> tuple[str, ...]:
         found = []

@@ -4,6 +4,7 @@ Values that come from the environment are text whatever the key wants, and are c
 the right type. Which keys there are is for `settings` to say.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import TypeVar
@@ -14,6 +15,8 @@ from decider.rules import parse_duration
 __all__ = ["EnvironmentText", "Table", "printable", "suggestion"]
 
 T = TypeVar("T")
+
+_SIZE = re.compile(r"([1-9][0-9]{0,8})([kmgtKMGT])\Z")
 
 _TRUTHS = {
     "true": True,
@@ -106,6 +109,21 @@ class Table:
         if self.has(key) and not isinstance(self._values[key], str):
             self._asked.append(key)
             self.add_fault(key, 'must be a duration in quotes, such as "5m"')
+            return default
+        return self.parsed(key, parse, default)
+
+    def size_bytes(self, key: str, default: int) -> int:
+        """A size such as "50g", in bytes."""
+
+        def parse(text: str) -> int:
+            found = _SIZE.match(text)
+            if found is None:
+                raise ValueError('must be a size: a whole number and one of k m g t, such as "50g"')
+            return int(found[1]) << 10 * " kmgt".index(found[2].lower())
+
+        if self.has(key) and not isinstance(self._values[key], str):
+            self._asked.append(key)
+            self.add_fault(key, 'must be a size in quotes, such as "50g"')
             return default
         return self.parsed(key, parse, default)
 
