@@ -1,0 +1,167 @@
+"""How nginx asks and is answered: arguments in headers, decisions kept for a second, finished pages, words for a no.
+
+A client's own headers do not come here but for those that a location names (nginx/*.conf). Questions themselves are
+in `gate`, `project_list` and `project_json`.
+"""
+
+import zlib
+from collections.abc import Callable
+from hashlib import sha256
+
+from flask import Response, request
+
+from decider.errors import DeciderError
+from decider.names import NormalizedName, parse_project_name
+from decider.pages import PageFormat, negotiate
+from decider.web import services
+from decider.web.problems import problem, problem_response
+
+__all__ = [
+    "PAGE_LIFETIME_S",
+    "VARY",
+    "answer",
+    "argument",
+    "asked_format",
+    "asked_project",
+    "asked_repository",
+    "changed_meanwhile",
+    "lifetime_s",
+    "page_response",
+    "redirect_response",
+    "refusal",
+]
+
+VARY = "Accept, Accept-Encoding"
+PAGE_LIFETIME_S = 24 * 3600  #: in nginx's cache, at most; its key changes with the page
+GZIP_LEVEL = (
+    4  #: pages are compressed once and stored: between speed of the cold page and size of the warm one
+)
+
+
+# -- Arguments
+
+
+def argument(name: str) -> str:
+    """A header that nginx sets; bytes that are no UTF-8 become replacement characters, which no name holds."""
+    return request.headers.get(name, "").encode("latin-1").decode("utf-8", "replace")
+
+
+def asked_repository() -> str:
+    """The repository's name."""
+    return argument("X-Decider-Repository")
+
+
+def asked_project() -> NormalizedName:
+    """The project; raise InvalidName."""
+    return parse_project_name(argument("X-Decider-Project"))
+
+
+def asked_format() -> PageFormat:
+    """The format that nginx read from a common Accept header, else negotiated here; raise NotAcceptable."""
+    given = argument("X-Decider-Format")
+    if given in set(PageFormat):
+        return PageFormat(given)
+    return negotiate(request.headers.get("Accept"), argument("X-Decider-Format-Argument") or None)
+
+
+# -- Decisions: asked by auth_request, kept for a second
+
+
+def answer(decide: Callable[[], dict[str, str] | None]) -> Response:
+    """200 with the headers that `decide` gives, 403 where it gives none or raises."""
+    try:
+        headers = decide()
+    except DeciderError:
+        headers = None
+    return _kept_briefly(Response(status=403) if headers is None else Response(status=200, headers=headers))
+
+
+def _kept_briefly(response: Response) -> Response:
+    """Let nginx keep a decision, or the words of a refusal, to the end of this second.
+
+    A whole `max-age=1` would be up to two seconds in nginx, whose clock for caches counts whole seconds; so the
+    absolute form names the second. Cache-Control comes first: nginx 1.22 reads its extensions only then.
+    """
+    parts = services()
+    policy = f"max-age=1, stale-if-error={parts.settings.grace_s}, stale-while-revalidate=1"
+    response.headers["Cache-Control"] = policy
+    response.headers["X-Accel-Expires"] = f"@{int(parts.clock().timestamp())}"
+    if parts.repositories.keeper.is_degraded:
+        response.headers["X-Decider-Degraded"] = "store"
+    return response
+
+
+# -- Pages: asked for once a fingerprint, format and encoding
+
+
+def lifetime_s(decision_fingerprint: str, until_s: float | None) -> int:
+    """How long nginx may keep what was made of a decision of that fingerprint, which time changes in `until_s`.
+
+    0 where nginx asked under another fingerprint: a rule or the index changed in between.
+    """
+    if decision_fingerprint != argument("X-Decider-Fingerprint"):
+        return 0
+    return PAGE_LIFETIME_S if until_s is None else max(min(PAGE_LIFETIME_S, int(until_s)), 0)
+
+
+def page_response(body: bytes, media_type: str, kept_s: int, *, last_serial: int | None = None) -> Response:
+    """A page as nginx stores and clients revalidate it: one strong ETag for each format and encoding.
+
+    `last_serial` is what the one index that the page was made of states; mirror tools read it in a header.
+    """
+    encoding = "gzip" if argument("X-Decider-Encoding") == "gzip" else None
+    if encoding:
+        # wbits 31: a gzip wrapper without a time, so that equal pages are equal bytes.
+        packer = zlib.compressobj(GZIP_LEVEL, wbits=31)
+        body = packer.compress(body) + packer.flush()
+    response = Response(body, content_type=media_type)
+    response.headers["ETag"] = f'"{sha256(body).hexdigest()[:32]}"'
+    # In this order: nginx 1.22 takes `max-age=0` for "do not keep" unless its own header came before.
+    response.headers["X-Accel-Expires"] = str(kept_s)
+    response.headers["Cache-Control"] = "max-age=0"
+    if encoding:
+        response.headers["Content-Encoding"] = encoding
+    if last_serial is not None:
+        response.headers["X-PyPI-Last-Serial"] = str(last_serial)
+    return response
+
+
+# -- The words for a no
+
+
+def refusal(explain: Callable[[], Response]) -> Response:
+    """The response that a client sees, kept briefly by nginx and by nobody else."""
+    try:
+        response = explain()
+    except DeciderError as error:
+        response = problem_response(error)
+    response.headers["Vary"] = VARY
+    # To clients nginx says no-store (refusals.conf); this Cache-Control is for nginx alone.
+    return _kept_briefly(response)
+
+
+def changed_meanwhile() -> Response:
+    """The decision was no, and is yes now (or nginx could not read the bytes): ask again, nothing is served here."""
+    response = problem(
+        status=503, title="Service Unavailable", detail="it could not be served just now; ask again"
+    )
+    response.headers["Retry-After"] = "1"
+    return response
+
+
+# -- Redirects to the normalized spelling (PEP 503)
+
+
+def redirect_response(up: str, rest: str) -> Response:
+    """A relative redirect to the asked project's normalized name, found `up`, with `rest` and the query behind it."""
+    try:
+        project = parse_project_name(argument("X-Decider-Raw-Project"))
+    except DeciderError as error:
+        response = problem_response(error)
+    else:
+        response = Response(status=301)
+        # Set by hand: werkzeug would make it absolute with a Host that clients choose.
+        response.autocorrect_location_header = False
+        response.headers["Location"] = f"{up}{project}/{rest}{argument('X-Decider-Query')}"
+    response.headers["Vary"] = VARY
+    return response
