@@ -54,7 +54,7 @@ class Match(msgspec.Struct, frozen=True, gc=False):
 class Facts:
     """What is known of a file that a page lists."""
 
-    __slots__ = ("at", "file", "first_seen", "index", "project")
+    __slots__ = ("at", "clock", "file", "index", "project")
 
     def __init__(
         self,
@@ -69,7 +69,8 @@ class Facts:
         self.project = project
         self.index = index
         self.at = at
-        self.first_seen = first_seen
+        #: Where the file's age counts from: what the index states, else when decider first saw the file.
+        self.clock = file.upload_time or first_seen
 
     @property
     def version(self) -> Version | None:
@@ -77,14 +78,10 @@ class Facts:
         return file_version(self.project, self.file.filename)
 
     @property
-    def clock(self) -> datetime | None:
-        """Where the file's age counts from: what the index states, else when decider first saw the file."""
-        return self.file.upload_time or self.first_seen
-
-    @property
-    def clock_words(self) -> str:
-        """How texts call that clock."""
-        return "uploaded" if self.file.upload_time else "its index states no upload time, first seen"
+    def dated(self) -> str:
+        """How texts say what that clock shows."""
+        clock = "uploaded" if self.file.upload_time else "its index states no upload time, first seen"
+        return f"{clock} {_words(self.clock)}"
 
 
 class Matcher:
@@ -131,12 +128,11 @@ class Matcher:
 def sentence(text: Text) -> str:
     """The words of `text`, its moments to the second."""
     template, *arguments = text
-    return str(template).format(
-        *(
-            format_moment(one.replace(microsecond=0)) if isinstance(one, datetime) else one
-            for one in arguments
-        )
-    )
+    return str(template).format(*map(_words, arguments))
+
+
+def _words(argument: object) -> object:
+    return format_moment(argument.replace(microsecond=0)) if isinstance(argument, datetime) else argument
 
 
 def _index(index: str, facts: Facts, _rule: Rule) -> Finding:
@@ -179,8 +175,8 @@ def _uploaded_after(line: datetime, facts: Facts, _rule: Rule) -> Finding:
     if clock is None:
         return _NO_CLOCK
     if clock > line:
-        return Finding(True, ("{} {}, after {}", facts.clock_words, clock, line), is_telling=True)
-    return Finding(False, ("{} {}, not after {}", facts.clock_words, clock, line))
+        return Finding(True, ("{0.dated}, after {1}", facts, line), is_telling=True)
+    return Finding(False, ("{0.dated}, not after {1}", facts, line))
 
 
 def _younger_than(duration: str, facts: Facts, _rule: Rule) -> Finding:
@@ -189,11 +185,9 @@ def _younger_than(duration: str, facts: Facts, _rule: Rule) -> Finding:
         return _NO_CLOCK
     age = _timedelta(duration)
     if facts.at - clock >= age:
-        return Finding(False, ("{} {}, which is {} ago or longer", facts.clock_words, clock, duration))
+        return Finding(False, ("{0.dated}, which is {1} ago or longer", facts, duration))
     ends = later(clock, age)
-    return Finding(
-        True, ("{} {}, younger than {} until {}", facts.clock_words, clock, duration, ends), ends, True
-    )
+    return Finding(True, ("{0.dated}, younger than {1} until {2}", facts, duration, ends), ends, True)
 
 
 def _versions(specifiers: str, facts: Facts, _rule: Rule) -> Finding:

@@ -42,9 +42,9 @@ class Snapshot:
     ) -> tuple[Rule, ...]:
         """Every rule, expired ones too, that can touch `project` in `repository`, oldest first.
 
-        `sha256` are the digests of the files in question, where they are known (a set, when many): rules about `*` that name another
-        digest are then left out. The cost depends on the number of rules about `project` and on the number of
-        different prefix lengths, not on the number of rules about other projects.
+        `sha256` are the digests of the files in question where they are known, as a set when they are many: rules
+        about `*` that name another digest are then left out. The cost depends on the number of rules about `project`
+        and on the number of different prefix lengths, not on the number of rules about other projects.
         """
         found = [
             rule
