@@ -1,5 +1,7 @@
 """The settings, as frozen values, and how one process hands them to another."""
 
+from typing import Literal
+
 import msgspec
 
 from decider.addresses import Address
@@ -82,6 +84,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: int = 300
     max_policy_age_s: int = 3600
     public_url: str | None = None  #: ends in "/"
+    read_access: Literal["open", "token"] = "open"  #: who may read pages and files: all, or holders of a token
+    tls_certificate: str | None = None  #: absolute; PEM chain that `listen` serves TLS with; None: plain HTTP
+    tls_key: str | None = None  #: absolute; PEM
+    trusted_proxies: tuple[str, ...] = ()  #: networks whose X-Forwarded-For names the real client
+    max_requests_per_s: int = 2000  #: of one client address, for pages and files
+    max_connections: int = 1000  #: of one client address, at a time
+    files_cache_size: int = 50 * 2**30  #: bytes of cached distribution files; the least recently used go first
+    files_cache_inactive_s: int = 30 * 86_400  #: a cached file that nobody asked for in so long goes
     public_metrics: bool = False  #: /metrics on the public listener too
     ca_file: str | None = None  #: absolute; certificates that nginx verifies indexes by; None: none was found
     indexes: tuple[IndexSettings, ...]

@@ -3,6 +3,7 @@
 Faults are noted by key and do not stop the reading.
 """
 
+import ipaddress
 import os.path
 import re
 from collections.abc import Mapping
@@ -88,6 +89,14 @@ class Reader:
             grace_s=top.duration_s("grace", 300),
             max_policy_age_s=top.duration_s("max_policy_age", 3600),
             public_url=public_url,
+            read_access="token" if top.choice("read_access", ("open", "token")) == "token" else "open",
+            tls_certificate=self._path(top, "tls_certificate"),
+            tls_key=self._path(top, "tls_key"),
+            trusted_proxies=self._trusted_proxies(),
+            max_requests_per_s=top.whole("max_requests_per_s", 2000, low=1000, high=1_000_000),
+            max_connections=top.whole("max_connections", 1000, low=10, high=1_000_000),
+            files_cache_size=top.size_bytes("files_cache_size", 50 * 2**30),
+            files_cache_inactive_s=top.duration_s("files_cache_inactive", 30 * 86_400),
             public_metrics=top.truth("public_metrics", default=False),
             ca_file=self._ca_file(),
             indexes=(indexes := self._indexes((listen, internal), public_url)),
@@ -96,8 +105,23 @@ class Reader:
             usage=self._usage(),
             config_file=config_file,
         )
+        if (settings.tls_certificate is None) != (settings.tls_key is None):
+            top.add_fault("tls_key" if settings.tls_key is None else "tls_certificate", "must be set too")
+        for key in ("tls_certificate", "tls_key"):
+            file = getattr(settings, key)
+            if file is not None and not os.access(file, os.R_OK):
+                top.add_fault(key, "is no file that can be read")
         top.finish()
         return settings
+
+    def _trusted_proxies(self) -> tuple[str, ...]:
+        found = []
+        for text in self.top.texts("trusted_proxies") or ():
+            try:
+                found.append(str(ipaddress.ip_network(text)))
+            except ValueError:
+                self.top.add_fault("trusted_proxies", f"`{printable(text)}` is no address or network, such as 10.0.0.0/8")
+        return tuple(found)
 
     def _internal_listen(self, listen: Address) -> Address:
         loopback = listen.host if is_loopback(listen.host) else "::1" if ":" in listen.host else "127.0.0.1"

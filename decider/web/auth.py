@@ -6,6 +6,7 @@ What a role may do is declared where a route is (`decider.web.api.operation`), n
 import hmac
 import logging
 import os
+from base64 import b64decode
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from decider.tokens import hash_secret
 from decider.web import services
 from decider.web.throttle import FailedLogins
 
-__all__ = ["ADMIN_TOKEN", "CLIENT_HEADER", "Caller", "authenticate", "register"]
+__all__ = ["ADMIN_TOKEN", "CLIENT_HEADER", "Caller", "authenticate", "authenticate_reader", "register"]
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,31 @@ class _State:
         self.admin_hash = hash_secret(admin_secret) if admin_secret else None
         self.failures = failures
         self.touched: dict[str, datetime] = {}
+        self.known = _KnownTokens()
+
+
+class _KnownTokens:
+    """Tokens found lately: while the store is away they go on being valid, as the rules do."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[datetime, Token]] = {}
+
+    def find(self, store: Store, secret_hash: str, *, at: datetime, max_age: float) -> Token | None:
+        """The stored token of that hash; raise StoreUnavailable where the store is away and it was not seen lately."""
+        try:
+            token = store.find_token(secret_hash)
+        except StoreUnavailable:
+            seen = self._found.get(secret_hash)
+            if seen is None or (at - seen[0]).total_seconds() > max_age:
+                raise
+            return seen[1]
+        if token is None:
+            self._found.pop(secret_hash, None)
+        else:
+            if len(self._found) >= _MAX_TOUCHED:
+                self._found.pop(next(iter(self._found)))
+            self._found[secret_hash] = (at, token)
+        return token
 
 
 def register(extensions: dict[str, Any], *, data_dir: Path, environ: Mapping[str, str] = os.environ) -> None:
@@ -89,6 +115,49 @@ def authenticate() -> Caller:
         log.warning("login.failed", extra={"client": client})
         raise Unauthenticated("the token is not known, expired or revoked")
     return caller
+
+
+def authenticate_reader() -> Caller:
+    """Who asks for a page or a file where only holders of tokens may; raise Unauthenticated or StoreUnavailable.
+
+    HTTP Basic with the user `__token__` (as pip and uv send what stands in an index URL), or Bearer. A stored token has
+    256 random bits and is accepted even from an address with too many failures: one client with a wrong token would
+    else shut out all others behind the same gateway. The admin's own token may be weaker, so there the limit holds.
+    """
+    state: _State = current_app.extensions[_EXTENSION]
+    at = services().clock()
+    header = request.headers.get("Authorization")
+    secret = _presented(header) if header else None
+    if secret is None:
+        raise Unauthenticated("this index is read with a token: user `__token__`, the token as password")
+    client = request.headers.get(CLIENT_HEADER) or ""
+    presented = hash_secret(secret)
+    token = state.known.find(services().store, presented, at=at, max_age=services().settings.max_policy_age_s)
+    if token is not None and _is_valid(token, at=at):
+        _touch(state, services().store, token, at=at)
+        return Caller(token.name, token.role)
+    if (
+        state.admin_hash is not None
+        and not state.failures.wait_s(client, at=at.timestamp())
+        and hmac.compare_digest(presented, state.admin_hash)
+    ):
+        return Caller("admin", Role.ADMIN)
+    state.failures.note(client, at=at.timestamp())
+    raise Unauthenticated("the token is not known, expired or revoked")
+
+
+def _presented(header: str) -> str | None:
+    """The token of a Bearer or Basic (RFC 7617) header; None where there is none to be read."""
+    scheme, _, value = header.partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip() or None
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, _, secret = b64decode(value.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        return None
+    return secret if user == "__token__" and secret else None
 
 
 def _caller(state: _State, header: str, *, at: datetime) -> Caller | None:

@@ -10,10 +10,11 @@ from hashlib import sha256
 
 from flask import Response, request
 
-from decider.errors import DeciderError
+from decider.errors import DeciderError, Unauthenticated
 from decider.names import NormalizedName, parse_project_name
 from decider.pages import PageFormat, negotiate
 from decider.web import services
+from decider.web.auth import authenticate_reader
 from decider.web.problems import problem, problem_response
 
 __all__ = [
@@ -70,10 +71,20 @@ def asked_format() -> PageFormat:
 def answer(decide: Callable[[], dict[str, str] | None]) -> Response:
     """200 with the headers that `decide` gives, 403 where it gives none or raises."""
     try:
+        reader = _authenticate_reader()
         headers = decide()
+        if headers is not None and reader is not None:
+            headers["X-Decider-User"] = reader
     except DeciderError:
         headers = None
     return _kept_briefly(Response(status=403) if headers is None else Response(status=200, headers=headers))
+
+
+def _authenticate_reader() -> str | None:
+    """The name of the token that asks, where reading takes one; None where all may read. Raise Unauthenticated."""
+    if services().settings.read_access != "token":
+        return None
+    return authenticate_reader().name
 
 
 def _kept_briefly(response: Response) -> Response:
@@ -132,7 +143,12 @@ def page_response(body: bytes, media_type: str, kept_s: int, *, last_serial: int
 def refusal(explain: Callable[[], Response]) -> Response:
     """The response that a client sees, kept briefly by nginx and by nobody else."""
     try:
+        _authenticate_reader()
         response = explain()
+    except Unauthenticated as error:
+        response = problem_response(error)
+        # Installers speak Basic: pip and uv then send what the index URL, netrc or keyring says.
+        response.headers["WWW-Authenticate"] = 'Basic realm="decider", charset="UTF-8"'
     except DeciderError as error:
         response = problem_response(error)
     response.headers["Vary"] = VARY
