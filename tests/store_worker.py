@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decider.rules import Action, RuleDraft
 from decider.store import Role, Store, open_store
 
+FEED_SIZE = 5000
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
@@ -41,6 +42,17 @@ def write_on(store: Store, name: str) -> None:
         say(f"seen {label}")
 
 
+def feeds(store: Store) -> None:
+    """Replace a large ruleset by its next version for ever, and say each one once it is acknowledged."""
+    for version in itertools.count():
+        drafts = [
+            RuleDraft(action=Action.BLOCK, project=f"p{number}", reason=str(version))
+            for number in range(FEED_SIZE)
+        ]
+        store.replace_ruleset("feed", drafts, actor="feed", at=AT)
+        say(str(version))
+
+
 def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
@@ -52,6 +64,8 @@ def main(url: str, path: str, task: str, *arguments: str) -> None:
         answer(store)
     elif task == "write":
         write(store, arguments[0], int(arguments[1]))
+    elif task == "feeds":
+        feeds(store)
     else:
         write_on(store, arguments[0])
 
