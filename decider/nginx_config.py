@@ -10,6 +10,7 @@ import socket
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.resources import files as package_files
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ from decider.index.location import upstream_group
 from decider.settings import IndexSettings, Settings
 from decider.worker_user import WorkerUser, stage_folder
 
-__all__ = ["render_nginx_config", "template_folder"]
+__all__ = ["decisions_folder", "render_nginx_config", "template_folder"]
 
 NEGATIVE_TTL_S = 60  #: how long an index's "no such project" is kept
 DECISIONS_EXTRA_S = 60
@@ -53,6 +54,13 @@ class _LocalIndex:
 
     name: str
     folder: str
+
+
+def decisions_folder(settings: Settings) -> Path | None:
+    """Where decisions are kept instead of in data_dir, in memory: where their keys hold tokens; else None."""
+    if settings.read_access != "token":
+        return None
+    return Path("/dev/shm") / f"decider-{sha256(settings.data_dir.encode()).hexdigest()[:16]}"  # noqa: S108 (mode 0700)
 
 
 def template_folder() -> Path:
@@ -99,7 +107,16 @@ def render_nginx_config(settings: Settings, *, prefix: str, user: WorkerUser | N
             [index.stale_if_error_s + index.page_ttl_s for index in settings.indexes], default=0
         )
         + DECISIONS_EXTRA_S,
-        "files_max_size": "50g",
+        "files_max_size": settings.files_cache_size,
+        "files_inactive_s": settings.files_cache_inactive_s,
+        "max_requests_per_s": settings.max_requests_per_s,
+        "max_connections": settings.max_connections,
+        "trusted_proxies": settings.trusted_proxies,
+        "tls_certificate": settings.tls_certificate,
+        "tls_key": settings.tls_key,
+        "by_token": settings.read_access == "token",
+        "reader_key": "$http_authorization|" if settings.read_access == "token" else "",
+        "decisions_folder": str(decisions_folder(settings) or ""),
         "repositories": "|".join(repository.name for repository in settings.repositories),
         "resolvers": " ".join(resolvers),
         "has_ipv6": has_ipv6,

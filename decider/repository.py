@@ -12,6 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
+from decider import __version__
 from decider.decision import (
     FileDecision,
     PageDecision,
@@ -93,7 +94,15 @@ class Repositories:
         snapshot = snapshot or self.snapshot()
         pages = self._pages(repository, project, snapshot, at)
         first_seen = self._first_seen(pages, snapshot, repository)
-        return decide_page(pages, snapshot, repository=repository, at=at, first_seen=first_seen, trace=trace)
+        return decide_page(
+            pages,
+            snapshot,
+            repository=repository,
+            at=at,
+            first_seen=first_seen,
+            variant=self._variant(repository),
+            trace=trace,
+        )
 
     def page_fingerprint(self, repository: str, project: NormalizedName) -> str:
         """What the project's page, as filtered now, depends on; raise as decide_page."""
@@ -102,16 +111,22 @@ class Repositories:
         pages = self._pages(repository, project, snapshot, at)
         first_seen = self._first_seen(pages, snapshot, repository)
         fingerprint, _ = page_fingerprint(
-            pages, snapshot, repository=repository, at=at, first_seen=first_seen
+            pages,
+            snapshot,
+            repository=repository,
+            at=at,
+            first_seen=first_seen,
+            variant=self._variant(repository),
         )
         return fingerprint
 
     def decide_file(
-        self, repository: str, project: NormalizedName, filename: str, *, client: str | None = None
+        self, repository: str, project: NormalizedName, filename: str, *, asked_by: str | None = None
     ) -> LocatedDecision:
         """The decision for one requested file, or for its `.metadata` or `.provenance`.
 
-        Opens a review when a hold refuses it, for `client` (an address). Raise as decide_page, or FileNotListed.
+        `asked_by`: the client (an address, "" when unknown) for whom a hold opens a review, or counts for one; None
+        opens none. Raise as decide_page, or FileNotListed.
         """
         at = self._clock()
         snapshot = self.snapshot()
@@ -123,12 +138,11 @@ class Repositories:
             )
             if decision is None:
                 continue
-            if decision.verdict is Verdict.HOLD:
+            if decision.verdict is Verdict.HOLD and asked_by is not None:
                 self.writes.request_review(
-                    decision, project=project, repository=repository, client=client, at=at
+                    decision, project=project, repository=repository, client=asked_by or None, at=at
                 )
-            source = next(page for page in pages if page.find(listed) is not None)
-            return LocatedDecision(decision=decision, location=self._locate(source, decision, companion))
+            return LocatedDecision(decision=decision, location=self._locate(decision, companion))
         raise FileNotListed(project, filename, pages[0].index)
 
     def projects(self, repository: str) -> tuple[frozenset[NormalizedName], str]:
@@ -243,8 +257,12 @@ class Repositories:
             return self.writes.first_seen(pages)
         return {}
 
-    def _locate(self, page: ProjectPage, decision: FileDecision, companion: Companion) -> Location | None:
-        settings = self._index_settings[page.index]
+    def _variant(self, repository: str) -> str:
+        """What a page of the repository is rendered by, besides rules and indexes."""
+        return f"{__version__} {self._repository(repository).hide_refused}"
+
+    def _locate(self, decision: FileDecision, companion: Companion) -> Location | None:
+        settings = self._index_settings[decision.index]
         if settings.is_local:
             return locate_local(settings.name, decision.file, companion)
         return locate_remote(settings, decision.file, companion)

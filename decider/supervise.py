@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from urllib.parse import urlsplit
 
 from decider.errors import CannotStart, DeciderError, InvalidSettings
 from decider.index.hosts import host_and_port
-from decider.nginx_config import render_nginx_config
+from decider.nginx_config import decisions_folder, render_nginx_config
 from decider.settings import Settings, settings_to_json
 from decider.worker_user import WorkerUser, worker_user
 from decider.wsgi import SOCKET
@@ -56,9 +57,25 @@ def prepare_data_dir(settings: Settings, user: WorkerUser | None) -> Path:
             folder.chmod(0o755 if name in {"metadata", "staged"} else 0o750)
             if user is not None and name not in {"metadata", "staged"}:
                 os.chown(folder, user.uid if name in {"cache", "temp"} else 0, user.gid)
+        _prepare_decisions_folder(decisions_folder(settings), user)
     except OSError as error:
         raise CannotStart(f"data_dir {data_dir}: {error.strerror}") from error
     return data_dir
+
+
+def _prepare_decisions_folder(folder: Path | None, user: WorkerUser | None) -> None:
+    """Make the folder in memory for decisions whose keys hold tokens, for nginx's own user alone; raise CannotStart."""
+    if folder is None:
+        return
+    if not folder.parent.is_dir():
+        raise CannotStart(f'read_access = "token" keeps decisions in memory, and there is no {folder.parent}')
+    folder.mkdir(mode=0o700, exist_ok=True)
+    owner = user.uid if user is not None else os.geteuid()
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {owner, os.geteuid()}:
+        raise CannotStart(f"{folder} belongs to someone else")
+    folder.chmod(0o700)
+    os.chown(folder, owner, -1)
 
 
 def find_nginx() -> str:
@@ -324,6 +341,9 @@ class Supervisor:
                 deadline = time.monotonic() + _STOP_WITHIN_S / 4
             if child.process is not None:
                 child.process.wait()
+        in_memory = decisions_folder(self._settings)
+        if in_memory is not None:
+            shutil.rmtree(in_memory, ignore_errors=True)
         for left in (SOCKET, "run/nginx.pid"):
             (self._data_dir / left).unlink(missing_ok=True)
 

@@ -36,7 +36,7 @@ def up(invocation: Invocation) -> None:
     settings = invocation.settings
     prepare_data_dir(settings, worker_user())
     secret = _first_token(invocation)
-    base_url = f"http://{_address(settings)}"
+    base_url = f"{'https' if settings.tls_certificate else 'http'}://{_address(settings)}"
 
     def announce() -> None:
         if invocation.as_json:

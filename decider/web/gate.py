@@ -64,7 +64,7 @@ def decide_file() -> Response:
     """May the file be served: with where its bytes are."""
 
     def decide() -> dict[str, str] | None:
-        located = _decide_file()
+        located = _decide_file(asked_by=argument("X-Decider-Client"))
         if located.decision.verdict.is_refusal or located.location is None:
             return None
         place = located.location
@@ -102,12 +102,9 @@ def decide_redirect() -> Response:
     return Response(status=403) if place is None else Response(status=200, headers=_upstream_headers(place))
 
 
-def _decide_file() -> LocatedDecision:
+def _decide_file(*, asked_by: str | None) -> LocatedDecision:
     return services().repositories.decide_file(
-        asked_repository(),
-        asked_project(),
-        argument("X-Decider-File"),
-        client=argument("X-Decider-Client") or None,
+        asked_repository(), asked_project(), argument("X-Decider-File"), asked_by=asked_by
     )
 
 
@@ -169,7 +166,7 @@ def refuse_file() -> Response:
     """Why there is no file: refused by a rule, not listed, or an index that cannot be asked."""
 
     def explain() -> Response:
-        located = _decide_file()
+        located = _decide_file(asked_by=None)  # counted when it was decided
         if located.decision.verdict.is_refusal:
             return _refused_file(located.decision)
         if located.location is None:
