@@ -138,7 +138,7 @@ class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         stated = dict.fromkeys(normalize_version(text) or text for text in self.versions)
         texts = _version_texts(self.project, [file.filename for file in self.files])
         found = {normalize_version(text) for text in texts - stated.keys()} - {None, *stated}
-        return (*stated, *sorted((version for version in found if version), key=Version))
+        return (*stated, *sorted((text for text in found if text), key=lambda text: (Version(text), text)))
 
 
 def is_servable_filename(name: str) -> bool:

@@ -7,13 +7,14 @@ hostile input: one bad entry is left out, a body that is no page is UnreadablePa
 negotiation    which format a client gets            listing         what both formats share when read
 links          URLs, kept to allowed hosts           json_reading    JSON
 reading        by content type                       html_reading    HTML
-rendering      both formats
+rendering      both formats                          project_json    the JSON of old
 
 Fetching, judging and Flask may not be added here.
 """
 
 from decider.pages.listing import DroppedFile, ParsedPage
 from decider.pages.negotiation import PageFormat, negotiate
+from decider.pages.project_json import find_release, render_project_json
 from decider.pages.reading import parse_page, parse_projects
 from decider.pages.rendering import render_page, render_projects
 
@@ -21,9 +22,11 @@ __all__ = [
     "DroppedFile",
     "PageFormat",
     "ParsedPage",
+    "find_release",
     "negotiate",
     "parse_page",
     "parse_projects",
     "render_page",
+    "render_project_json",
     "render_projects",
 ]
