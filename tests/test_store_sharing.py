@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from decider.errors import InvalidRequest
 from decider.store import Role
 from decider.store.transactional import TransactionalStore
 from tests.stores import (
@@ -152,6 +153,26 @@ def test_times_need_a_zone(store: TransactionalStore) -> None:
     with pytest.raises(TypeError):
         store.note_first_seen("public", "acme", ["a.whl"], at=AT.replace(tzinfo=None))
     assert store.first_seen("public", "acme") == {}
+
+
+def test_text_that_is_none(store: TransactionalStore) -> None:
+    """Half a surrogate pair is refused as the caller's mistake, and nothing is stored."""
+    half = "\ud800"
+    calls: list[Callable[[], object]] = [
+        lambda: add(store, block("acme", reason=half)),
+        lambda: add(store, actor=half),
+        lambda: add(store, ruleset=half),
+        lambda: store.get_rule(half),
+        lambda: store.list_rules(at=AT, project=half),
+        lambda: store.list_audit(actor=half),
+        lambda: store.find_token(half),
+        lambda: store.note_first_seen("public", "acme", [half], at=AT),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidRequest):
+            call()
+    assert store.verify_audit() == (0, ())
+    assert store.load_rules() == (0, ())
 
 
 def test_revision_is_cheap(store: TransactionalStore) -> None:

@@ -3,11 +3,13 @@
 Both stores write the same forms. What a form means is said where its type is defined.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from decider.errors import Fault, InvalidRequest, StoreUnavailable
 from decider.rules import Rule
 from decider.store import Review, RulesetInfo, Token
 
@@ -15,6 +17,7 @@ __all__ = [
     "SeenFiles",
     "StoredReview",
     "StoredToken",
+    "coding_errors",
     "decode_review",
     "decode_rule",
     "decode_rules",
@@ -57,6 +60,17 @@ decode_ruleset = msgspec.json.Decoder(RulesetInfo).decode
 decode_review = msgspec.json.Decoder(StoredReview).decode
 decode_token = msgspec.json.Decoder(Token).decode
 _decode_rules = msgspec.json.Decoder(tuple[Rule, ...]).decode
+
+
+@contextmanager
+def coding_errors(place: str) -> Iterator[None]:
+    """Raise StoreUnavailable for a stored record that cannot be read, InvalidRequest for text that cannot be stored."""
+    try:
+        yield
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise StoreUnavailable(f"{place}: a record cannot be read: {error}") from error
+    except UnicodeEncodeError as error:  # half of a surrogate pair, which JSON can spell
+        raise InvalidRequest([Fault("", f"holds a character that is none: {error.reason}")]) from error
 
 
 def decode_rules(bodies: list[bytes]) -> tuple[Rule, ...]:

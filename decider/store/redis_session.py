@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import msgspec
 from redis import Connection, ConnectionPool, SSLConnection
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
@@ -16,6 +15,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from decider.errors import StoreUnavailable
+from decider.store.encoding import coding_errors
 from decider.store.redis_address import RedisAddress
 
 __all__ = ["Command", "Session", "Sessions", "pairs"]
@@ -100,14 +100,13 @@ class Sessions:
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
-            yield
+            with coding_errors(str(self._address)):
+                yield
         except (RedisError, OSError) as error:
             text = " ".join(str(error).split())
             if any(secret in text for secret in self._address.secrets):
                 raise StoreUnavailable(f"{self._address}: {type(error).__name__}") from None
             raise StoreUnavailable(f"{self._address}: {text}") from error
-        except msgspec.MsgspecError as error:
-            raise StoreUnavailable(f"{self._address}: a record cannot be read: {error}") from error
 
 
 def pairs(reply: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import msgspec
-
 from decider.errors import StoreUnavailable
+from decider.store.encoding import coding_errors
 from decider.store.sqlite_schema import upgrade
 
 __all__ = ["Connections"]
@@ -105,12 +104,12 @@ class Connections:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
+        place = f"database `{self._file}`"
         try:
-            yield
+            with coding_errors(place):
+                yield
         except (sqlite3.Error, OSError) as error:
-            raise StoreUnavailable(f"database `{self._file}`: {error}") from error
-        except msgspec.MsgspecError as error:
-            raise StoreUnavailable(f"database `{self._file}`: a record cannot be read: {error}") from error
+            raise StoreUnavailable(f"{place}: {error}") from error
 
 
 def _set(connection: sqlite3.Connection, pragma: str, expected: str | None = None) -> None:

@@ -21,7 +21,7 @@ CREATE TABLE state (
   audit_id INTEGER NOT NULL,
   audit_hash TEXT NOT NULL
 );
-CREATE TABLE rulesets (name TEXT PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE rulesets (name TEXT PRIMARY KEY, body BLOB NOT NULL CHECK (typeof(body) = 'blob'));
 CREATE TABLE rules (
   id TEXT PRIMARY KEY,
   ruleset TEXT NOT NULL REFERENCES rulesets (name) DEFERRABLE INITIALLY DEFERRED,
@@ -29,7 +29,7 @@ CREATE TABLE rules (
   project TEXT NOT NULL,
   expires_at INTEGER,
   revision INTEGER NOT NULL,
-  body BLOB NOT NULL
+  body BLOB NOT NULL CHECK (typeof(body) = 'blob')
 );
 CREATE INDEX rules_by_ruleset ON rules (ruleset, id);
 CREATE INDEX rules_by_action ON rules (action, id);
@@ -41,7 +41,7 @@ CREATE TABLE tokens (
   id TEXT PRIMARY KEY,
   secret_hash TEXT NOT NULL UNIQUE,
   last_used_at INTEGER,
-  body BLOB NOT NULL
+  body BLOB NOT NULL CHECK (typeof(body) = 'blob')
 );
 CREATE TABLE reviews (
   id TEXT PRIMARY KEY,
@@ -50,7 +50,7 @@ CREATE TABLE reviews (
   filename TEXT NOT NULL,
   repository TEXT NOT NULL,
   rule TEXT NOT NULL,
-  body BLOB NOT NULL
+  body BLOB NOT NULL CHECK (typeof(body) = 'blob')
 );
 CREATE INDEX reviews_by_state ON reviews (state, id);
 CREATE INDEX reviews_by_subject ON reviews (project, filename, repository, rule, id);
@@ -65,7 +65,7 @@ CREATE TABLE audit (
   id INTEGER PRIMARY KEY,
   at INTEGER NOT NULL,
   actor TEXT NOT NULL,
-  entry BLOB NOT NULL
+  entry BLOB NOT NULL CHECK (typeof(entry) = 'blob')
 );
 CREATE INDEX audit_by_time ON audit (at, id);
 CREATE INDEX audit_by_actor ON audit (actor, id);
