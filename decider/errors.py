@@ -8,6 +8,7 @@ DeciderError
 ├── NotFound
 │   ├── ProjectNotFound    the index that answers for the name does not have it
 │   ├── FileNotListed      the index does not list the file (any more)
+│   ├── ReleaseNotFound    the index lists no release of that version
 │   └── RecordNotFound     no such rule, ruleset, token or review
 ├── IndexError_
 │   ├── UnreadablePage     an index answered with something that is no simple API page
@@ -22,6 +23,7 @@ DeciderError
 ├── Forbidden              a valid token whose role is too low
 ├── TooManyRequests        failed logins come too fast
 ├── CannotStart            what keeps `decider up` from serving
+├── UsageUnavailable       the records of what was served cannot be read or written
 └── StoreUnavailable       the store cannot be read or written
 
 Facts are attributes; the text is lower-case, one line, input in backticks. HTTP statuses, logging and logic
@@ -96,6 +98,17 @@ class FileNotListed(NotFound):
         self.filename = filename
         self.index = index
         super().__init__(f"index `{index}` lists no file `{filename}` for `{project}`")
+
+
+class ReleaseNotFound(NotFound):
+    """The index that answers for `project` has no release `version` of it, or none that may be shown."""
+
+    def __init__(self, project: str, version: str, index: str) -> None:
+        self.project = project
+        self.version = version
+        self.index = index
+        # The version is a client's: escaped, it cannot leave a log line.
+        super().__init__(f"index `{index}` has no release `{ascii(version[:80])[1:-1]}` of `{project}`")
 
 
 class RecordNotFound(NotFound):
@@ -173,6 +186,10 @@ class TooManyRequests(DeciderError):
 
 class StoreUnavailable(DeciderError):
     """The store cannot be read or written; nothing was changed."""
+
+
+class UsageUnavailable(DeciderError):
+    """The records of what was served cannot be read or written now; deciding does not depend on them."""
 
 
 class CannotStart(DeciderError):

@@ -37,6 +37,7 @@ EXAMPLES: list[tuple[DeciderError, int, str]] = [
     (errors.InvalidName("x y"), 404, "`x y` is no valid project name"),
     (errors.ProjectNotFound("demo", "public"), 404, "index `public` has no project `demo`"),
     (errors.FileNotListed("demo", "x.whl", "public"), 404, "index `public` lists no file `x.whl` for `demo`"),
+    (errors.ReleaseNotFound("demo", "9.9", "public"), 404, "index `public` has no release `9.9` of `demo`"),
     (errors.RecordNotFound("rule", "r1"), 404, "no rule `r1`"),
     (errors.UnreadablePage("public", "no JSON"), 502, "index `public`: unreadable page: no JSON"),
     (errors.IndexUnavailable("public", "refused"), 503, "index `public`: refused"),

@@ -34,11 +34,13 @@ from decider.errors import (
     PreconditionRequired,
     ProjectNotFound,
     RecordNotFound,
+    ReleaseNotFound,
     StoreUnavailable,
     TooManyRequests,
     Unauthenticated,
     UnreadableDistribution,
     UnreadablePage,
+    UsageUnavailable,
 )
 
 __all__ = [
@@ -85,6 +87,7 @@ TABLE: dict[type[DeciderError], Row] = {
     NotFound: Row(HTTPStatus.NOT_FOUND, "Not found"),
     ProjectNotFound: Row(HTTPStatus.NOT_FOUND, "No such project"),
     FileNotListed: Row(HTTPStatus.NOT_FOUND, "No such file"),
+    ReleaseNotFound: Row(HTTPStatus.NOT_FOUND, "No such release"),
     RecordNotFound: Row(HTTPStatus.NOT_FOUND, "No such record"),
     UnreadableDistribution: Row(HTTPStatus.BAD_GATEWAY, "The file cannot be read"),
     UnreadablePage: Row(HTTPStatus.BAD_GATEWAY, "The index gave no readable page"),
@@ -97,6 +100,11 @@ TABLE: dict[type[DeciderError], Row] = {
     Unauthenticated: Row(HTTPStatus.UNAUTHORIZED, "A valid token is required"),
     Forbidden: Row(HTTPStatus.FORBIDDEN, "The token's role is too low"),
     TooManyRequests: Row(HTTPStatus.TOO_MANY_REQUESTS, "Too many failed logins"),
+    UsageUnavailable: Row(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The usage records are away",
+        "the records of what was served cannot be read now: the log says why",
+    ),
     StoreUnavailable: Row(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "The store is away",

@@ -1,0 +1,135 @@
+"""`/pypi/<project>/json` through nginx: filtered by the same decisions as pages (STANDARDS C52, T100)."""
+
+import json
+from urllib.parse import urljoin
+
+import pytest
+
+from tests.fake_index import FakeIndex, status
+from tests.stack import PROMISE_S, Answer, Stack, eventually
+from tests.uploads import make_sdist, make_wheel
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def demo(index: FakeIndex, project: str) -> str:
+    """A project with 1.0, 1.1 and 2.0 as wheels, and 1.1 as sdist too."""
+    for version in ("1.0", "1.1", "2.0"):
+        index.add(project, make_wheel(project, version))
+    index.add(project, make_sdist(project, "1.1"), metadata=False)
+    return project
+
+
+def release_of(answer: Answer) -> str:
+    version: str = answer.json()["info"]["version"]
+    return version
+
+
+def test_project_and_release(stack: Stack, demo: str) -> None:
+    """Project and release list the very files of the project's page, and each can be had under its URL (T100)."""
+    path = f"/pypi/{demo}/json"
+    answer = stack.get(path)
+    assert (answer.status, answer.content_type) == (200, "application/json")
+    found = answer.json()
+    assert set(found["releases"]) == {"1.0", "1.1", "2.0"}
+    assert release_of(answer) == "2.0"
+    one = stack.get(f"/pypi/{demo}/1.1/json")
+    assert one.json()["urls"] == [file | {"url": f"../{file['url']}"} for file in found["releases"]["1.1"]]
+    for base, files in ((path, found["releases"]["1.0"]), (f"/pypi/{demo}/1.1/json", one.json()["urls"])):
+        for file in files:
+            url = urljoin(stack.base_url + base, file["url"])
+            assert stack.get(url.removeprefix(stack.base_url)).status == 200
+    listed = {file["filename"]: file for file in stack.page(demo).json()["files"]}
+    for file in [file for files in found["releases"].values() for file in files]:
+        assert file["digests"] == listed[file["filename"]]["hashes"]
+        assert file["requires_python"] == listed[file["filename"]]["requires-python"]
+        assert file["upload_time_iso_8601"] == listed[file["filename"]]["upload-time"]
+
+
+def test_refused_release(stack: Stack, demo: str) -> None:
+    """A refused release is yanked with our reason within 2 s, also where the answer was cached, and not the newest (T100)."""
+    path = f"/pypi/{demo}/json"
+    assert [release_of(stack.get(path)), release_of(stack.get(f"/pypi/{demo}/2.0/json"))] == ["2.0", "2.0"]
+    rule = stack.add_rule(action="block", project=demo, versions=">=2")
+    eventually(lambda: release_of(stack.get(path)) == "1.1", within_s=PROMISE_S)
+    eventually(lambda: stack.get(f"/pypi/{demo}/2.0/json").json()["urls"][0]["yanked"], within_s=PROMISE_S)
+    (file,) = stack.get(path).json()["releases"]["2.0"]
+    assert file["yanked_reason"] == f"Blocked: CVE-2026-1: bad things ({rule['id']})"
+    stack.remove_rule(rule)
+    eventually(lambda: release_of(stack.get(path)) == "2.0", within_s=PROMISE_S)
+
+
+def test_hidden_release(stack: Stack, demo: str) -> None:
+    """Where refused files are hidden a refused release is in no list, and 404 by itself."""
+    stack.add_rule(action="block", project=demo, versions=">=2")
+    path = f"/strict/pypi/{demo}/json"
+    eventually(lambda: set(stack.get(path).json()["releases"]) == {"1.0", "1.1"}, within_s=PROMISE_S)
+    answer = stack.get(f"/strict/pypi/{demo}/2.0/json")
+    assert answer.status == 404
+    assert answer.content_type == "application/problem+json"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "2.0" not in json.dumps(stack.get(path).json())
+
+
+def test_spellings(stack: Stack, demo: str) -> None:
+    """Another spelling of the project redirects, relatively; one of the version is the same release."""
+    for path in (f"/pypi/{demo.upper()}/json", f"/pypi/{demo.replace('-', '_')}/1.0/json"):
+        answer = stack.get(f"{path}?x=1")
+        assert answer.status == 301
+        target = urljoin(f"{stack.base_url}{path}", answer.headers["Location"])
+        rest = path.split("/", 3)[3]
+        assert target == f"{stack.base_url}/pypi/{demo}/{rest}?x=1"
+    doubled = stack.get(f"/pypi//{demo}/json")
+    assert (doubled.status, doubled.headers["Location"]) == (301, f"/pypi/{demo}/json")
+    bodies = {stack.get(f"/pypi/{demo}/{version}/json").body for version in ("1.0", "1.0.0", "v1.0")}
+    assert len(bodies) == 1
+
+
+def test_not_found(stack: Stack, demo: str) -> None:
+    """What is not there is 404 with a problem body, and nothing else below /pypi/ is served."""
+    for path in (
+        f"/pypi/{demo}/9.9/json",
+        f"/pypi/{demo}/1.0/1.0/json",
+        f"/pypi/{demo}/",
+        f"/pypi/{demo}/json/x",
+        f"/pypi/{demo}-nope/json",
+        "/pypi/-/json",
+        "/pypi/json",
+        "/pypi",
+        "/nowhere/pypi/demo/json",
+    ):
+        answer = stack.get(path)
+        assert (answer.status, answer.content_type) == (404, "application/problem+json"), path
+
+
+def test_conditional_and_encoded(stack: Stack, demo: str) -> None:
+    """It revalidates by a strong ETag of its own for each encoding, and HEAD has GET's headers."""
+    path = f"/pypi/{demo}/json"
+    plain, packed = stack.get(path), stack.get(path, {"Accept-Encoding": "gzip"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert plain.headers["ETag"] != packed.headers["ETag"]
+    assert plain.headers["Cache-Control"] == "max-age=0"
+    again = stack.get(path, {"If-None-Match": plain.headers["ETag"]})
+    assert (again.status, again.body) == (304, b"")
+    head = stack.get(path, method="HEAD")
+    assert (head.status, head.body, head.headers["ETag"]) == (200, b"", plain.headers["ETag"])
+    assert stack.get(path, method="POST").status == 405
+
+
+def test_index_away(stack: Stack, index: FakeIndex, project: str) -> None:
+    """An index that cannot be asked is 503 here too, never 404."""
+    index.switch(f"/simple/{project}/", status(503))
+    assert stack.get(f"/pypi/{project}/json").status == 503
+
+
+def test_serial(stack: Stack, index: FakeIndex, demo: str) -> None:
+    """The serial of the one index that a page is made of is relayed, in body and header, and none is made up."""
+    assert "X-PyPI-Last-Serial" not in stack.page(demo).headers
+    serial = f"{demo}-serial"
+    index.add(serial, make_wheel(serial, "1.0"))
+    index.project(serial, {"meta": {"api-version": "1.1", "_last-serial": 7}})
+    answer = stack.get(f"/pypi/{serial}/json")
+    assert (answer.json()["last_serial"], answer.headers["X-PyPI-Last-Serial"]) == (7, "7")
+    page = stack.page(serial)
+    assert (page.json()["meta"]["_last-serial"], page.headers["X-PyPI-Last-Serial"]) == (7, "7")
