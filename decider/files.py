@@ -49,7 +49,7 @@ _BUILT_FOR = re.compile(
 )
 #: Behind a wheel's version: three tags, perhaps a build tag before and a variant label (PEP 825) after them.
 _WHEEL_TAGS = range(3, 6)
-_DASH = re.compile("-")
+_LONGEST_VERSION = 4  #: parts between dashes that a version and what follows it are looked for in
 #: Versions that are normalized as they stand.
 _NORMAL_RELEASE = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*\Z", re.ASCII)
 
@@ -175,11 +175,14 @@ def file_version(project: NormalizedName, filename: str) -> Version | None:
     (STANDARDS S54, T63). A name that begins with another project's name has no version here.
     """
     text = _version_text(project, filename)
-    return None if text is None else _parse_version(text)
+    return None if text is None or len(text) > MAX_FILENAME else _parse_version(text)
 
 
 def normalize_version(text: str) -> str | None:
     """The PEP 440 spelling of a version, None when it is none."""
+    # Nobody writes such versions, and Python refuses to read numbers of thousands of digits.
+    if len(text) > MAX_FILENAME:
+        return None
     if _NORMAL_RELEASE.match(text):
         return text
     version = _parse_version(text)
@@ -196,8 +199,9 @@ def is_of_another_project(project: NormalizedName, filename: str) -> bool:
         return False
     if _is_wheel(filename):
         return True
-    stem = _stem(filename)
-    return any(_parse_version(stem[dash.end() :]) is not None for dash in _DASH.finditer(stem))
+    parts = _stem(filename).split("-")
+    endings = ("-".join(parts[-count:]) for count in range(1, min(len(parts), _LONGEST_VERSION + 1)))
+    return any(normalize_version(ending) is not None for ending in endings)
 
 
 def _is_wheel(filename: str) -> bool:

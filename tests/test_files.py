@@ -94,6 +94,7 @@ def test_file_type(filename: str, expected: FileType) -> None:
         ("foo", "foo-1.0.linux-x86_64.tar.gz", "1.0"),
         ("foo", "foo-1.0-1.noarch.rpm", "1.0"),
         ("foo", "foo-1.0-variants.json", None),
+        ("foo", f"foo-{'9' * 5000}.zip", None),
         ("foo", "foo-", None),
         ("foo", "foo", None),
         ("foo", "", None),
@@ -148,6 +149,8 @@ def test_usual_names_are_fit(project: str, filename: str) -> None:
         ("demo", "demo_extra-1.0.tar.gz"),
         ("demo", "foo-1.0-2.tar.gz"),
         ("demo", "other-1.0-py2.7.egg"),
+        ("demo", "other-1.0-py2.7-linux-x86_64.egg"),
+        ("keras", "\u212aeras-1.0.tar.gz"),
     ],
 )
 def test_of_another_project(project: str, filename: str) -> None:
@@ -202,6 +205,8 @@ def test_not_servable(name: str) -> None:
         ("V1.0-ALPHA.2", "1.0a2"),
         ("1.0-1", "1.0.post1"),
         ("2024.01", "2024.1"),
+        ("9" * 5000, None),
+        ("01" * 5000, None),
         ("x", None),
     ],
 )

@@ -59,6 +59,9 @@ def test_whole_file() -> None:
         ({"size": "10"}, {"size": None}),
         ({"size": -1}, {"size": None}),
         ({"size": True}, {"size": None}),
+        ({"size": 2**63 - 1}, {"size": 2**63 - 1}),
+        ({"size": 2**63}, {"size": None}),
+        ({"size": 2**200}, {"size": None}),
         ({"upload_time": None}, {"upload_time": None}),
         ({"upload_time": ""}, {"upload_time": None}),
         ({"upload_time": 1700000000}, {"upload_time": None}),
@@ -289,7 +292,8 @@ def test_quarantined(entries: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("serial", "expected"), [(123, 123), ("123", None), (None, None), (True, None), (1.5, None)]
+    ("serial", "expected"),
+    [(123, 123), ("123", None), (None, None), (True, None), (1.5, None), (-1, None), (2**70, None)],
 )
 def test_last_serial(serial: object, expected: int | None) -> None:
     """The index's serial is kept where it is a number."""

@@ -5,6 +5,7 @@ unfinished tag takes quadratic time, and a page that ends inside a tag was cut s
 component of its link's path, as pip and uv have it. Regular expressions on HTML may not be added here.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from html.parser import HTMLParser
@@ -30,7 +31,7 @@ _NEUTRAL = frozenset({"", "/", ".", "./", "..", "../"})
 _Attributes = Mapping[str, str | None]  #: names in lower case; None for an attribute without value
 
 
-class _Parser(HTMLParser):
+class _Parser(HTMLParser, ABC):
     """Gathers what all pages have; raises UnreadablePage where there is too much of anything."""
 
     def __init__(self, index: str, max_links: int) -> None:
@@ -42,9 +43,9 @@ class _Parser(HTMLParser):
         self._index = index
         self._constructs_left = max_links * _CONSTRUCTS_PER_LINK
 
+    @abstractmethod
     def add_link(self, attributes: _Attributes) -> None:
         """Take note of a link's beginning."""
-        raise NotImplementedError
 
     def parse(self, text: str) -> None:
         """Parse a whole document."""

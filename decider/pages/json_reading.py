@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from decider.errors import InvalidName, UnreadablePage
-from decider.files import ProjectStatus
+from decider.files import MAX_FILENAME, ProjectStatus
 from decider.names import parse_project_name
-from decider.pages.listing import MAX_FILES, Listing, Stated, parse_api_version, parse_status
+from decider.pages.listing import MAX_FILES, MAX_INTEGER, Listing, Stated, parse_api_version, parse_status
 
 __all__ = ["read_json_page", "read_json_projects"]
 
@@ -104,10 +104,10 @@ def read_json_page(body: bytes, listing: Listing) -> Stated:
     status, status_reason = _status(page.project_status, meta)
     return Stated(
         api_version=api_version,
-        versions=_strings(page.versions),
+        versions=_versions(page.versions),
         status=status,
         status_reason=status_reason,
-        last_serial=meta.last_serial if type(meta.last_serial) is int else None,
+        last_serial=_serial(meta.last_serial),
     )
 
 
@@ -201,8 +201,14 @@ def _is_a(value: object, kind: Any) -> bool:
     return True
 
 
-def _strings(versions: object) -> tuple[str, ...]:
-    return tuple(text for text in versions if isinstance(text, str)) if isinstance(versions, list) else ()
+def _versions(versions: object) -> tuple[str, ...]:
+    if not isinstance(versions, list):
+        return ()
+    return tuple(text for text in versions if isinstance(text, str) and len(text) <= MAX_FILENAME)
+
+
+def _serial(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value <= MAX_INTEGER else None
 
 
 def _status(status: object, meta: _Meta) -> tuple[ProjectStatus, str | None]:

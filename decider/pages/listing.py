@@ -27,6 +27,7 @@ from decider.pages.links import BadLink, Links, is_secure_url
 __all__ = [
     "API_VERSION",
     "MAX_FILES",
+    "MAX_INTEGER",
     "BadEntry",
     "DroppedFile",
     "Listing",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 MAX_FILES = 200_000  #: on one page
+MAX_INTEGER = 2**63 - 1  #: what every reader of JSON can hold
 API_VERSION = (1, 4)  #: the newest that decider implements
 
 _API_VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})\Z", re.ASCII)
@@ -110,7 +112,7 @@ class Listing:
                 filename=filename,
                 url=self.links.resolve(url),
                 hashes=parse_hashes(hashes) if hashes else {},
-                size=size if size is not None and size >= 0 else None,
+                size=size if size is not None and 0 <= size <= MAX_INTEGER else None,
                 upload_time=upload_time
                 if upload_time is None or upload_time.tzinfo is UTC
                 else _in_utc(upload_time),
