@@ -1,0 +1,253 @@
+"""Who clients are and what they may: tokens for reading, TLS, addresses behind a balancer, fair shares."""
+
+import http.client
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.fake_index import FakeIndex
+from tests.stack import ADMIN_TOKEN, PIP_ACCEPT, PROMISE_S, Answer, Stack, eventually, source_environment
+from tests.uploads import Distribution, make_wheel
+
+pytestmark = pytest.mark.stack
+
+READER = 'read_access = "token"'
+
+
+def basic(secret: str, user: str = "__token__") -> dict[str, str]:
+    return {"Authorization": "Basic " + b64encode(f"{user}:{secret}".encode()).decode()}
+
+
+def bearer(secret: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}"}
+
+
+# Reading with a token
+
+
+@pytest.fixture
+def wheel(own_index: FakeIndex) -> Distribution:
+    """A file on the index."""
+    return own_index.add("demo", make_wheel("demo", "1.0"))
+
+
+@pytest.fixture
+def closed(own_index: FakeIndex, new_stack: Callable[..., Stack], wheel: Distribution) -> Stack:
+    """A stack that only holders of tokens may read."""
+    assert wheel
+    stack = new_stack(index_url=own_index.url, top=READER)
+    stack.start()
+    return stack
+
+
+def make_token(stack: Stack, name: str, role: str = "reader") -> str:
+    return stack.run("token", "create", name, "--role", role).stdout.strip()
+
+
+def test_reading_takes_a_token(closed: Stack, wheel: Distribution) -> None:
+    """Pages, lists and files are 401 without a token or with a wrong one, and 200 with one, as Basic or Bearer."""
+    secret = make_token(closed, "ci")
+    assert closed.get("/simple/demo/", bearer(ADMIN_TOKEN)).status == 200
+    for path in (
+        "/simple/",
+        "/simple/demo/",
+        f"/files/demo/{wheel.filename}",
+        f"/files/demo/{wheel.filename}.metadata",
+    ):
+        for wrong in (
+            {},
+            basic("wrong"),
+            bearer("wrong"),
+            basic(secret, "ci"),
+            {"Authorization": "Basic !"},
+            basic(""),
+        ):
+            answer = closed.get(path, {"Accept": PIP_ACCEPT, **wrong})
+            assert (answer.status, answer.content_type) == (401, "application/problem+json"), (path, wrong)
+            assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+            assert answer.headers["Cache-Control"] == "no-store"
+        for right in (basic(secret), bearer(secret)):
+            assert closed.get(path, {"Accept": PIP_ACCEPT, **right}).status == 200, path
+
+
+def test_cached_for_one_is_not_for_another(closed: Stack, wheel: Distribution) -> None:
+    """What one client was just given is refused to the next that comes without a token: nothing crosses clients."""
+    secret = make_token(closed, "ci")
+    path = f"/files/demo/{wheel.filename}"
+    for _ in range(5):
+        assert closed.get(path, bearer(secret)).status == 200
+        assert closed.get(path).status == 401
+        assert closed.get(path, {**bearer(secret + "x"), "Range": "bytes=0-1"}).status == 401
+        etag = closed.get(path, bearer(secret)).headers["ETag"]
+        assert closed.get(path, {"If-None-Match": etag}).status == 401
+
+
+def test_revoked_token_stops_reading(closed: Stack) -> None:
+    """A revoked token reads nothing more within the promise."""
+    secret = make_token(closed, "ci")
+    assert closed.get("/simple/demo/", bearer(secret)).status == 200
+    assert closed.run("token", "revoke", "ci").returncode == 0
+    eventually(lambda: closed.get("/simple/demo/", bearer(secret)).status == 401, within_s=PROMISE_S)
+
+
+def test_wrong_tokens_do_not_shut_out_others(closed: Stack) -> None:
+    """Many wrong tokens from an address do not keep those with right ones behind the same address from reading."""
+    secret = make_token(closed, "ci")
+    for number in range(30):
+        assert closed.get("/simple/demo/", bearer(f"wrong-{number}")).status == 401
+    assert closed.get("/simple/demo/", bearer(secret)).status == 200
+
+
+def test_tokens_stay_off_the_disk(closed: Stack, wheel: Distribution) -> None:
+    """No token lands in a log or in a file below data_dir; and what is kept in memory goes with the service."""
+    secret = make_token(closed, "ci")
+    header = basic(secret)
+    for path in ("/simple/demo/", f"/files/demo/{wheel.filename}"):
+        assert closed.get(path, header).status == 200
+        assert closed.get(path, bearer("wrong-but-secret")).status == 401
+    folders = [path for path in Path("/dev/shm").glob("decider-*") if path.stat().st_mode & 0o077]
+    assert folders == [], "decisions in memory are for nginx's user alone"
+    traces = [secret.encode(), header["Authorization"].split()[1].encode(), b"wrong-but-secret"]
+    before = set(Path("/dev/shm").glob("decider-*"))
+    closed.stop()
+    assert before - set(Path("/dev/shm").glob("decider-*"))
+    for file in closed.folder.rglob("*"):
+        if file.is_file():
+            assert not any(trace in file.read_bytes() for trace in traces), file
+
+
+def test_installers_read_with_a_token(closed: Stack, tmp_path: Path) -> None:
+    """pip and uv install with the token in the index URL."""
+    secret = make_token(closed, "ci")
+    url = closed.simple_url.replace("http://", f"http://__token__:{secret}@")
+    environment = source_environment({"UV_CACHE_DIR": str(tmp_path / "cache"), "PIP_NO_CACHE_DIR": "1"})
+    uv = shutil.which("uv", path=environment["PATH"])
+    assert uv is not None
+    pip_install = [sys.executable, "-m", "pip", "--isolated", "install"]
+    for name, tool in (("pip", pip_install), ("uv", [uv, "pip", "install", "--no-config"])):
+        command = [*tool, "--no-deps", "--index-url", url, "--target", str(tmp_path / name), "demo"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, done.stderr
+
+
+# TLS
+
+
+def test_tls_listener(own_index: FakeIndex, new_stack: Callable[..., Stack], wheel: Distribution) -> None:
+    """With a certificate, `listen` speaks TLS 1.2 and 1.3 and HTTP/2, and nothing older or in the clear."""
+    stack = new_stack(index_url=own_index.url, top='tls_certificate = "tls.pem"\ntls_key = "tls.key"')
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    certificate.private_key_pem.write_to_path(stack.folder / "tls.key")
+    for position, pem in enumerate(certificate.cert_chain_pems):
+        pem.write_to_path(stack.folder / "tls.pem", append=position > 0)
+    stack.launch()
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+
+    def get(path: str) -> tuple[int, str, bytes]:
+        connection = http.client.HTTPSConnection("localhost", stack.port, context=trust, timeout=10)
+        try:
+            connection.request("GET", path, headers={"Accept": PIP_ACCEPT})
+            answer = connection.getresponse()
+            return answer.status, answer.reason, answer.read()
+        finally:
+            connection.close()
+
+    def serves() -> bool:
+        try:
+            return get("/readyz")[0] == 200
+        except OSError:
+            return False
+
+    eventually(serves, within_s=40)
+    assert get(f"/files/demo/{wheel.filename}")[::2] == (200, wheel.data)
+    assert f"https://127.0.0.1:{stack.port}" in stack.log.read_text()
+    assert stack.get("/simple/demo/").status == 400, "plain HTTP on the TLS port"
+    offered = ssl.create_default_context()
+    authority.configure_trust(offered)
+    offered.set_alpn_protocols(["h2", "http/1.1"])
+    with (
+        socket.create_connection(("127.0.0.1", stack.port), timeout=10) as raw,
+        offered.wrap_socket(raw, server_hostname="localhost") as wrapped,
+    ):
+        assert (wrapped.selected_alpn_protocol(), wrapped.version()) == ("h2", "TLSv1.3")
+
+
+# Addresses and shares
+
+
+def test_client_address_behind_a_trusted_proxy(
+    own_index: FakeIndex, new_stack: Callable[..., Stack], wheel: Distribution
+) -> None:
+    """A trusted proxy's X-Forwarded-For names the client; others' is ignored; a spoofed first entry is not believed."""
+    stack = new_stack(index_url=own_index.url, top='trusted_proxies = ["127.0.0.1"]')
+    stack.start()
+    stack.add_rule(action="hold", project="demo", reason="look first")
+    path = f"/files/demo/{wheel.filename}"
+    headers = {
+        "X-Forwarded-For": "203.0.113.9, 198.51.100.7",
+        "X-Real-IP": "192.0.2.1",
+        "X-Decider-Client": "192.0.2.2",
+    }
+    eventually(lambda: stack.get(path, headers).status == 403, within_s=PROMISE_S)
+    requested = eventually(lambda: stack.api("GET", "/reviews").json()["items"], within_s=5)
+    assert requested[0]["requested_by"] == ["198.51.100.7"]
+
+
+def test_untrusted_client_cannot_name_its_address(
+    own_index: FakeIndex, new_stack: Callable[..., Stack], wheel: Distribution
+) -> None:
+    """Without trusted proxies no header changes who a client is."""
+    stack = new_stack(index_url=own_index.url)
+    stack.start()
+    stack.add_rule(action="hold", project="demo", reason="look first")
+    path = f"/files/demo/{wheel.filename}"
+    headers = {"X-Forwarded-For": "198.51.100.7", "X-Real-IP": "192.0.2.1", "X-Decider-Client": "192.0.2.2"}
+    eventually(lambda: stack.get(path, headers).status == 403, within_s=PROMISE_S)
+    requested = eventually(lambda: stack.api("GET", "/reviews").json()["items"], within_s=5)
+    assert requested[0]["requested_by"] == ["127.0.0.1"]
+
+
+def test_one_address_gets_a_fair_share(
+    own_index: FakeIndex, new_stack: Callable[..., Stack], wheel: Distribution
+) -> None:
+    """An address that asks for far more than its share is told 429 and when to come back; others go on."""
+    assert wheel
+    stack = new_stack(
+        index_url=own_index.url, top='trusted_proxies = ["127.0.0.1"]\nmax_requests_per_s = 1000'
+    )
+    stack.start()
+
+    def ask(client: str, count: int) -> list[Answer]:
+        connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=20)
+        answers = []
+        for _ in range(count):
+            connection.request(
+                "GET", "/simple/demo/", headers={"Accept": PIP_ACCEPT, "X-Forwarded-For": client}
+            )
+            got = connection.getresponse()
+            answers.append(Answer(got.status, got.reason, got.headers, got.read()))
+            if got.status != 200:
+                break
+        connection.close()
+        return answers
+
+    # A whole second's share and the burst above it, from several connections at once.
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(lambda _: ask("198.51.100.7", 3000), range(8)))
+    refused = [run[-1] for run in runs if run[-1].status != 200]
+    assert refused, "no connection met the limit"
+    assert {(one.status, one.headers["Retry-After"], one.content_type) for one in refused} == {
+        (429, "1", "application/problem+json")
+    }
+    assert ask("203.0.113.9", 1)[0].status == 200
