@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,8 +31,8 @@ pytestmark = pytest.mark.stack
 AWAY = {502, 503, 504}
 
 
-def gunicorn_processes(stack: Stack) -> list[Process]:
-    return [process for process in stack.processes() if "gunicorn" in process.command]
+def decider_processes(stack: Stack) -> list[Process]:
+    return [process for process in stack.processes() if "decider.wsgi" in process.command]
 
 
 def nginx_processes(stack: Stack) -> list[Process]:
@@ -130,13 +131,13 @@ def test_slow_file_arrives(stack: Stack, index: FakeIndex, project: str) -> None
 
 def test_page_over_the_limit(stack: Stack, index: FakeIndex, project: str) -> None:
     """A page of more than 100 MB, packed or not, is 502, and decider lives on (DESIGN 11, limits)."""
-    before = {process.pid for process in gunicorn_processes(stack)}
+    before = {process.pid for process in decider_processes(stack)}
     for number, behaviour in enumerate((gzip_bomb(128 * 1_048_576), inflate(110_000_000))):
         name = f"{project}-{number}"
         index.add(name, make_wheel(name, "1.0"))
         index.switch(f"/simple/{name}/", behaviour)
         assert stack.page(name).status == 502
-    assert {process.pid for process in gunicorn_processes(stack)} == before
+    assert {process.pid for process in decider_processes(stack)} == before
 
 
 def test_readyz_names_what_fails(new_stack: Callable[..., Stack]) -> None:
@@ -164,35 +165,42 @@ def test_readyz_names_what_fails(new_stack: Callable[..., Stack]) -> None:
 # decider
 
 
+@contextmanager
+def decider_away(stack: Stack) -> Iterator[None]:
+    """Every decider process killed, and the supervisor kept from starting others."""
+    supervisor = stack.processes()[0]
+    os.kill(supervisor.pid, signal.SIGSTOP)
+    try:
+        killed = decider_processes(stack)
+        assert killed
+        for process in killed:
+            os.kill(process.pid, signal.SIGKILL)
+        yield
+    finally:
+        os.kill(supervisor.pid, signal.SIGCONT)
+
+
 def test_decider_killed(own_stack: Stack, own_index: FakeIndex) -> None:
-    """After every gunicorn process is killed nothing unknown is served, what is decided goes on, and it comes back."""
+    """Without decider nothing undecided is served; killed, it comes back by itself."""
     seen = own_index.add("seen", make_wheel("seen", "1.0"))
     bad = own_index.add("bad", make_wheel("bad", "1.0"))
     own_stack.add_rule(action="block", project="bad")
     assert own_stack.file("seen", seen.filename).body == seen.data
-    assert own_stack.file("bad", bad.filename).status == 403
-    before = gunicorn_processes(own_stack)
-    assert before
-    # Stopped, not killed: so the outage lasts as long as the test looks.
-    for process in before:
-        os.kill(process.pid, signal.SIGSTOP)
-    try:
-        unknown = own_index.add("unknown", make_wheel("unknown", "1.0"))
-        answer = own_stack.get(f"/files/unknown/{unknown.filename}", within_s=60)
-        assert answer.status in AWAY
-        assert unknown.data[:30] not in answer.body
-    finally:
-        for process in before:
-            os.kill(process.pid, signal.SIGKILL)
-    again = own_stack.get(f"/files/bad/{bad.filename}")
-    assert again.status in {403, *AWAY}
+    eventually(lambda: own_stack.file("bad", bad.filename).status == 403, within_s=PROMISE_S)
+    before = {process.pid for process in decider_processes(own_stack)}
+    unknown = own_index.add("unknown", make_wheel("unknown", "1.0"))
+    with decider_away(own_stack):
+        for path in (f"/files/unknown/{unknown.filename}", "/simple/unknown/"):
+            answer = own_stack.get(path)
+            assert answer.status == 503
+            assert 0 < int(answer.headers["Retry-After"]) <= 30
+            assert unknown.data[:30] not in answer.body
+        assert own_stack.get("/healthz").status == 200
+        assert own_stack.get("/readyz").status == 503
     eventually(
-        lambda: (
-            bool(now := gunicorn_processes(own_stack))
-            and {p.pid for p in now}.isdisjoint(p.pid for p in before)
-        ),
+        lambda: bool(now := {p.pid for p in decider_processes(own_stack)}) and now.isdisjoint(before),
         within_s=20,
-        what="new gunicorn",
+        what="new processes",
     )
     eventually(own_stack.is_ready, within_s=20, what="ready again")
     assert own_stack.file("seen", seen.filename).body == seen.data
@@ -201,41 +209,46 @@ def test_decider_killed(own_stack: Stack, own_index: FakeIndex) -> None:
 
 
 def test_grace(new_stack: Callable[..., Stack]) -> None:
-    """While decider is away nginx goes on with decisions not older than `grace`, then answers 503 (DESIGN 8)."""
+    """While decider is away nginx goes on with decisions not older than `grace`, saying so, then answers 503."""
     with FakeIndex() as index:
         wheel = index.add("demo", make_wheel("demo", "1.0"))
         bad = index.add("bad", make_wheel("bad", "1.0"))
         stack = new_stack(index_url=index.url, top='grace = "6s"')
         stack.start()
         stack.add_rule(action="block", project="bad")
-        assert stack.file("demo", wheel.filename).body == wheel.data
+        eventually(lambda: stack.file("bad", bad.filename).status == 403, within_s=PROMISE_S)
+        path = f"/files/demo/{wheel.filename}"
+        asked = time.monotonic()
+        assert stack.get(path).body == wheel.data
         assert stack.page("demo").status == 200
-        assert stack.file("bad", bad.filename).status == 403
-        supervisor, *rest = stack.processes()
-        frozen = [supervisor, *(process for process in rest if not process.command.startswith("nginx"))]
-        for process in frozen:
-            os.kill(process.pid, signal.SIGSTOP)
-        try:
-            # No worker answers; the socket still takes connections, as under overload: nginx must not wait for ever.
-            statuses = {stack.get(f"/files/demo/{wheel.filename}", within_s=60).status for _ in range(3)}
-            assert statuses == {200}
-            assert stack.get(f"/files/bad/{bad.filename}", within_s=60).status in {403, *AWAY}
-            ended = eventually(
-                lambda: (
-                    found
-                    if (found := stack.get(f"/files/demo/{wheel.filename}", within_s=60)).status != 200
-                    else None
-                ),
-                within_s=60,
-                what="the end of grace",
+        with decider_away(stack):
+            degraded = eventually(
+                lambda: got if "X-Decider-Degraded" in (got := stack.get(path)).headers else None,
+                within_s=PROMISE_S,
             )
+            assert degraded.body == wheel.data
+            assert stack.page("demo").filenames == [wheel.filename]
+            refused = stack.file("bad", bad.filename)
+            assert refused.status in {403, 503}
+            assert bad.data[:30] not in refused.body
+            ended = eventually(lambda: got if (got := stack.get(path)).status != 200 else None, within_s=20)
+            assert 6 <= time.monotonic() - asked <= 6 + PROMISE_S + 1
             assert ended.status == 503
             assert 0 < int(ended.headers["Retry-After"]) <= 30
-            assert stack.get("/simple/demo/", within_s=60).status == 503
-        finally:
-            for process in frozen:
-                os.kill(process.pid, signal.SIGCONT)
-        eventually(lambda: stack.file("demo", wheel.filename).status == 200, within_s=20, what="recovery")
+            assert stack.page("demo").status == 503
+        eventually(lambda: stack.get(path).status == 200, within_s=20, what="recovery")
+
+
+def test_supervisor_killed(own_stack: Stack, own_index: FakeIndex) -> None:
+    """A supervisor that is killed leaves nothing running that would be in the way of the next start."""
+    wheel = own_index.add("demo", make_wheel("demo", "1.0"))
+    family = own_stack.processes()
+    assert own_stack.process is not None
+    own_stack.process.kill()
+    own_stack.process.wait()
+    eventually(lambda: not any(process.alive for process in family), within_s=20, what="the others' end")
+    own_stack.start()
+    assert own_stack.file("demo", wheel.filename).body == wheel.data
 
 
 def test_nginx_killed(own_stack: Stack, own_index: FakeIndex) -> None:

@@ -360,8 +360,8 @@ def test_flat_and_foldered_directories(stack: Stack, project: str) -> None:
     for version in ("1.0", "1.1"):
         wheel = make_wheel(project, version)
         path = f"/files/{project}/{wheel.filename}"
-        expected = (200, wheel.data)
-        eventually(lambda: ((got := stack.get(path)).status, got.body) == expected, within_s=PROMISE_S)  # noqa: B023
+        served = (200, wheel.data)
+        eventually(lambda: ((got := stack.get(path)).status, got.body) == served, within_s=PROMISE_S)  # noqa: B023
 
 
 def test_tls_index(new_stack: Callable[..., Stack]) -> None:

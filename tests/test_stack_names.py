@@ -39,8 +39,8 @@ def blocked(shared_stack: Stack, shared_index: FakeIndex) -> Iterator[Blocked]:
         b"-demo",
         b"_demo",
         b"demo-",
-        b".",
         b"..",
+        b"...",
         b"d%C3%A9mo",
         "d\u00e9mo".encode(),
         b"%ff",
@@ -124,7 +124,7 @@ def test_no_spelling_shows_the_page_unfiltered(stack: Stack, blocked: Blocked, p
         status = int(answer.split()[1])
         assert status in {200, 301, 308, 400, 404}
         listed = blocked.wheel.filename.encode() in answer or b"malicious-2.0" in answer
-        assert not listed or b"Blocked: CVE-2026-1: bad things" in answer
+        assert not listed or b"CVE-2026-1: bad things" in answer
 
 
 SPELLINGS = [

@@ -302,6 +302,7 @@ def test_odd_reasons(stack: Stack, project: str, wheels: dict[str, Distribution]
         assert any(ord(character) < 32 for character in reason) or len(reason) > 1000
         return
     rule_id = answer.json()["id"]
+    refusal(stack, f"/files/{project}/{bad.filename}")
     head = stack.raw(
         f"GET /files/{project}/{bad.filename} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
     )
@@ -317,8 +318,10 @@ def test_odd_reasons(stack: Stack, project: str, wheels: dict[str, Distribution]
     assert len(said) <= len("X-Decider-Reason: ") + 200
     shown = stack.file(project, bad.filename).json()
     assert reason.strip()[:400].split("\r")[0] in shown["detail"]
-    page = stack.page(project)
-    assert len(page.file(bad.filename)["yanked"]) <= 500
+    page = eventually(
+        lambda: got if b"Blocked" in (got := stack.page(project)).body else None, within_s=PROMISE_S
+    )
+    assert 0 < len(page.file(bad.filename)["yanked"]) <= 500
     html = stack.page(project, accept="text/html").text
     assert "<script>" not in html
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -98,7 +99,7 @@ def test_reload(own_stack: Stack, own_index: FakeIndex) -> None:
 
 def test_all_faults_at_once(new_stack: Callable[..., Stack]) -> None:
     """A faulty configuration stops `up` and `check` with every fault, by key, and without a traceback."""
-    stack = new_stack(index_url="http://127.0.0.1:9/simple/", top='grace = "soon"\nworkers = 0\nsurprise = 1')
+    stack = new_stack(index_url="http://127.0.0.1:9/simple/", workers=0, top='grace = "soon"\nsurprise = 1')
     for command in ("up", "check"):
         ran = stack.run(command)
         assert ran.returncode not in {0, None}
@@ -151,7 +152,7 @@ def test_first_token_is_printed_once(new_stack: Callable[..., Stack], own_index:
 def test_folder_with_a_space(new_stack: Callable[..., Stack], own_index: FakeIndex) -> None:
     """A folder with blanks and quotes in its name is a folder like any other."""
     wheel = own_index.add("demo", make_wheel("demo", "1.0"))
-    stack = new_stack(index_url=own_index.url, folder_name="a folder; with $odd {chars} ")
+    stack = new_stack(index_url=own_index.url, folder_name="a folder; with #odd 'chars' ")
     stack.drop(make_wheel("local-demo", "1.0"))
     stack.start()
     assert stack.file("demo", wheel.filename).body == wheel.data
@@ -182,7 +183,7 @@ def test_metrics_stay_inside(own_stack: Stack, own_index: FakeIndex) -> None:
 
 def test_internal_listener_is_loopback_only(own_stack: Stack) -> None:
     """Both listeners are on the addresses that the configuration gives, not on all."""
-    lines = [line.split() for line in open("/proc/net/tcp").read().splitlines()[1:]]  # noqa: SIM115, PTH123
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     for port in (own_stack.port, own_stack.internal_port):
         bound = {line[1] for line in lines if line[3] == "0A" and line[1].endswith(f":{port:04X}")}
         assert bound == {f"0100007F:{port:04X}"}
@@ -219,7 +220,7 @@ def test_rules_by_command_line(own_stack: Stack, own_index: FakeIndex) -> None:
     """Rules added, listed, exported, removed and imported by the command line hold as those of the API do."""
     wheel = own_index.add("demo", make_wheel("demo", "1.0"))
     assert own_stack.file("demo", wheel.filename).status == 200
-    added = own_stack.run("rules", "add", "block", "demo", "--reason", "said no")
+    added = own_stack.run("rules", "add", "demo", "--action", "block", "--reason", "said no")
     assert added.returncode == 0, added.stderr
     eventually(lambda: own_stack.file("demo", wheel.filename).status == 403, within_s=PROMISE_S)
     listed = json.loads(own_stack.run("rules", "list", "--json").stdout)
