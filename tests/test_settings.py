@@ -114,6 +114,8 @@ def test_deployed_example_explains_every_key(load: Load, tmp_path: Path) -> None
     """The example's comments, uncommented, are a valid configuration that sets every key to its default."""
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "pypi.credentials").write_text("reader:secret\n", encoding="utf-8")
+    for name in ("tls.pem", "tls.key"):
+        (tmp_path / "etc" / name).touch()
     (tmp_path / "etc" / "webhook.secret").write_text("secret\n", encoding="utf-8")
     lines = DEPLOYED.read_text(encoding="utf-8").splitlines()
     text = "\n".join(
@@ -124,7 +126,8 @@ def test_deployed_example_explains_every_key(load: Load, tmp_path: Path) -> None
     loaded = load(text, SSL_CERT_FILE="/etc/ssl/certs/ca-certificates.crt")
     assert set(document) == {
         "listen", "internal_listen", "data_dir", "store", "workers", "grace", "max_policy_age", "public_url",
-        "public_metrics", "ca_file", "indexes", "repositories", "webhook", "usage",
+        "public_metrics", "read_access", "tls_certificate", "tls_key", "trusted_proxies", "max_requests_per_s",
+        "max_connections", "files_cache_size", "files_cache_inactive", "ca_file", "indexes", "repositories", "webhook", "usage",
     }  # fmt: skip
     assert set().union(*document["indexes"].values()) == {
         "path", "url", "file_hosts", "credentials_file", "page_ttl", "stale_if_error", "internal",
