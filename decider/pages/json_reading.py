@@ -4,7 +4,7 @@ The usual page is decoded in one go into typed structs. Where one entry does not
 one, so that only that one is lost. Unknown keys are ignored (PEP 691).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -73,18 +73,9 @@ class _Projects(msgspec.Struct):
 _UNDECODABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 _decode_page = msgspec.json.Decoder(_Page).decode
+_decode_entry = msgspec.json.Decoder(_Entry).decode
 _decode_loose_page = msgspec.json.Decoder(_LoosePage).decode
 _decode_projects = msgspec.json.Decoder(_Projects).decode
-
-#: Optional values of an entry without which it can do; one that makes no sense counts as not stated (STANDARDS S36).
-_DISPENSABLE: Mapping[str, Any] = {
-    "size": int | None,
-    "upload-time": datetime | None,
-    "core-metadata": bool | dict[str, str] | None,
-    "dist-info-metadata": bool | dict[str, str] | None,
-    "data-dist-info-metadata": bool | dict[str, str] | None,
-    "provenance": str | None,
-}
 
 
 def read_json_page(body: bytes, listing: Listing) -> Stated:
@@ -166,25 +157,35 @@ def _add_all(entries: Iterable[_Entry], listing: Listing) -> None:
 
 def _readable(entries: list[msgspec.Raw], listing: Listing) -> Iterator[_Entry]:
     """The entries that can be read; the others are dropped."""
-    for entry in entries:
-        filename = ""
-        try:
-            value = msgspec.json.decode(entry)
-            if isinstance(value, dict):
-                filename = name if isinstance(name := value.get("filename"), str) else ""
-                value = _without_nonsense(value)
-            yield msgspec.convert(value, _Entry)
-        except _UNDECODABLE as error:
-            listing.drop(filename, f"its entry cannot be read: {error}")
+    for raw in entries:
+        entry = _decode_if_usual(raw) or _decode_leniently(raw, listing)
+        if entry is not None:
+            yield entry
+
+
+def _decode_if_usual(raw: msgspec.Raw) -> _Entry | None:
+    try:
+        return _decode_entry(raw)
+    except _UNDECODABLE:
+        return None
+
+
+def _decode_leniently(raw: msgspec.Raw, listing: Listing) -> _Entry | None:
+    filename = ""
+    try:
+        value = msgspec.json.decode(raw)
+        if isinstance(value, dict):
+            filename = name if isinstance(name := value.get("filename"), str) else ""
+            value = _without_nonsense(value)
+        return msgspec.convert(value, _Entry)
+    except _UNDECODABLE as error:
+        listing.drop(filename, f"its entry cannot be read: {error}")
+        return None
 
 
 def _without_nonsense(entry: dict[str, Any]) -> dict[str, Any]:
     """The entry without dispensable values of a wrong kind, and without digests that are null or empty."""
-    kept = {
-        key: value
-        for key, value in entry.items()
-        if key not in _DISPENSABLE or _is_a(value, _DISPENSABLE[key])
-    }
+    kept = {key: value for key, value in entry.items() if key not in _DISPENSABLE or _DISPENSABLE[key](value)}
     hashes = entry.get("hashes")
     if isinstance(hashes, dict):
         kept["hashes"] = {name: digest for name, digest in hashes.items() if digest}
@@ -193,12 +194,29 @@ def _without_nonsense(entry: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _is_a(value: object, kind: Any) -> bool:
+def _is_metadata(value: object) -> bool:
+    return isinstance(value, bool) or (
+        isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+    )
+
+
+def _is_time(value: object) -> bool:
     try:
-        msgspec.convert(value, kind)
+        msgspec.convert(value, datetime)
     except msgspec.ValidationError:
         return False
     return True
+
+
+#: Values without which an entry can do, and whether one makes sense; else it counts as not stated (STANDARDS S36).
+_DISPENSABLE: Mapping[str, Callable[[object], bool]] = {
+    "size": lambda value: type(value) is int,
+    "upload-time": _is_time,
+    "core-metadata": _is_metadata,
+    "dist-info-metadata": _is_metadata,
+    "data-dist-info-metadata": _is_metadata,
+    "provenance": lambda value: isinstance(value, str),
+}
 
 
 def _versions(versions: object) -> tuple[str, ...]:

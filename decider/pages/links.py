@@ -14,6 +14,7 @@ MAX_URL = 4096  #: characters; nginx is handed the URL in a header
 
 # What can only be read in one way: no escape, no fragment, nothing that a client would quote.
 _PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@/"
+_FOLDER = re.compile(r"(?:/|\./|(?:\.\./)*)\Z")
 _LONGEST_SCHEME = len("https://")
 _SECURE = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]+)?/[A-Za-z0-9._~!$&'()*+,;=:@/?%#-]*\Z", re.ASCII)
 # Browsers and urlsplit drop tabs and newlines, and read a backslash as a slash: two readers, two URLs.
@@ -40,7 +41,7 @@ class Links:
         self._base = base
         self._is_allowed_host = is_allowed_host
         self._origins: dict[str, bool] = {}  #: "scheme://host:port" → whether files may come from there
-        self._folders: dict[str, str] = {}  #: references up to their last slash → what they resolve to
+        self._folders: dict[str, str | None] = {}  #: what _folder found out
 
     @property
     def origins(self) -> dict[str, bool]:
@@ -51,6 +52,7 @@ class Links:
         """Resolve what follows against `href`, as `<base>` asks; a base that cannot be read is not one."""
         try:
             self._base = urljoin(self._base, href.strip())
+            self._folders.clear()
         except ValueError:
             return
 
@@ -69,11 +71,18 @@ class Links:
         path_start = reference.find("/", _LONGEST_SCHEME)
         if path_start > 0 and self._origins.get(reference[:path_start]):
             return reference if _is_plain(reference) and "/." not in reference else None
-        name_start = reference.rfind("/") + 1
-        folder = self._folders.get(reference[:name_start])
-        if folder is None or reference.startswith(".", name_start) or not _is_plain(reference[name_start:]):
+        end = reference.lstrip("./")
+        if not end or not _is_plain(end) or ":" in end or "/." in end:
             return None
-        return folder + reference[name_start:]
+        folder = self._folder(reference[: len(reference) - len(end)])
+        return None if folder is None else folder + end
+
+    def _folder(self, dots: str) -> str | None:
+        """The URL that `../../`, `/` and the like lead to; None for what is no folder."""
+        if dots not in self._folders:
+            is_folder = _FOLDER.match(dots) is not None
+            self._folders[dots] = self._resolve_carefully(dots or "./") if is_folder else None
+        return self._folders[dots]
 
     def _resolve_carefully(self, reference: str) -> str:
         if not reference:
@@ -97,17 +106,8 @@ class Links:
         path = _without_dot_segments(url.path) if "/." in url.path else url.path or "/"
         if _ENCODED_DOTS.search(path):
             raise BadLink("its URL has dot segments that do not resolve")
-        resolved = f"{origin}{quote(path, safe=_KEPT)}"
-        if url.query:
-            return f"{resolved}?{quote(url.query, safe=_KEPT)}"
-        if not url.fragment:
-            self._remember_folder(reference, resolved)
-        return resolved
-
-    def _remember_folder(self, reference: str, url: str) -> None:
-        folder, slash, name = reference.rpartition("/")
-        if slash and name and _is_plain(name) and url.endswith(f"/{name}"):
-            self._folders[folder + slash] = url.removesuffix(name)
+        query = f"?{quote(url.query, safe=_KEPT)}" if url.query else ""
+        return f"{origin}{quote(path, safe=_KEPT)}{query}"
 
     def _require_allowed(self, origin: str) -> None:
         allowed = self._origins.get(origin)
