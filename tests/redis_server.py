@@ -26,12 +26,16 @@ def free_port() -> int:
 class RedisServer:
     """One server; `options` override deploy/redis.conf, or replace it where `conf` is another file."""
 
-    def __init__(self, folder: Path, *options: str, conf: Path = CONF, command: str = "redis-server") -> None:
-        if shutil.which(command) is None:
-            pytest.fail(f"{command} is not installed: the Redis store cannot be tested without it")
+    def __init__(self, folder: Path, *options: str, conf: Path = CONF) -> None:
+        if shutil.which("redis-server") is None:
+            pytest.fail("redis-server is not installed: the Redis store cannot be tested without it")
         self.folder = folder
         self.port = free_port()
-        self._command = [command, str(conf)]
+        own_conf = folder / "redis.conf"
+        shutil.copy(
+            conf, own_conf
+        )  # sentinels rewrite the file that they, and their servers, were started with
+        self._command = ["redis-server", str(own_conf)]
         self._options = ["--dir", str(folder), *options]
         self._process: subprocess.Popen[bytes] | None = None
 

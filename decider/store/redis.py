@@ -48,7 +48,7 @@ from decider.store.redis_keys import (
     seen_key,
 )
 from decider.store.redis_session import Session, Sessions, pairs
-from decider.store.redis_transaction import RedisTransaction, read_token
+from decider.store.redis_transaction import RedisTransaction, read_together, read_token
 from decider.store.transaction import TOUCH_EVERY, Record, Transaction
 from decider.store.transactional import TransactionalStore
 
@@ -97,7 +97,7 @@ class RedisStore(TransactionalStore):
 
     def load_rules(self) -> tuple[int, tuple[Rule, ...]]:
         with self._reading.open() as session:
-            revision, bodies = session.read_together([("HGET", HEAD, "revision"), ("HVALS", RULES)])
+            revision, bodies = read_together(session, [("HGET", HEAD, "revision"), ("HVALS", RULES)])
             return int(revision or 0), tuple(sorted(decode_rules(bodies), key=lambda rule: rule.id))
 
     def changes_since(self, revision: int) -> tuple[int, tuple[Rule, ...], frozenset[str]] | None:
@@ -202,8 +202,9 @@ class RedisStore(TransactionalStore):
 
     def verify_audit(self) -> tuple[int, tuple[AuditFault, ...]]:
         with self._reading.open() as session:
-            head, newest = session.read_together(
-                [("HMGET", HEAD, "audit_id", "audit_hash"), ("XREVRANGE", AUDIT, "+", "-", "COUNT", 1)]
+            head, newest = read_together(
+                session,
+                [("HMGET", HEAD, "audit_id", "audit_hash"), ("XREVRANGE", AUDIT, "+", "-", "COUNT", 1)],
             )
             last = newest[0][0].decode() if newest else "0"
             known = Head(int(head[0]), head[1].decode()) if head[0] else START

@@ -44,7 +44,7 @@ class RedisAddress:
         return f"RedisAddress({self})"
 
     def __str__(self) -> str:
-        hosts = ",".join(f"{host}:{port}" for host, port in self.hosts)
+        hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
         if self.master is not None:
             return f"redis+sentinel://{hosts}/{self.master}/{self.database}"
         return f"{'rediss' if self.tls else 'redis'}://{hosts}/{self.database}"

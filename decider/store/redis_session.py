@@ -65,10 +65,6 @@ class Session:
                 raise reply
         return replies
 
-    def read_together(self, commands: Sequence[Command]) -> list[Any]:
-        """The replies to reads, all of one moment; not for use while a key is watched."""
-        return self.execute(commands) or []
-
     def _send(self, commands: Iterable[Command]) -> None:
         self._connection.send_packed_command(self._connection.pack_commands(commands))
 

@@ -52,9 +52,11 @@ from decider.store.redis_keys import (
 from decider.store.redis_session import Command, Session, pairs
 from decider.store.transaction import MAX_TOMBSTONES, ReviewSubject, State
 
-__all__ = ["RedisTransaction", "read_token"]
+__all__ = ["RedisTransaction", "read_together", "read_token"]
 
 _Value = str | bytes | int
+_READS = 50  # that may find the store changed under them
+_CHANGES: Command = ("HGET", HEAD, "changes")
 _MANY = 1000  # values of one command: more would make the server buffer without being any faster
 
 
@@ -218,6 +220,19 @@ class RedisTransaction:
     def _many(self, command: Command, values: Iterable[_Value]) -> None:
         rest = list(values)
         self._commands += [(*command, *rest[start : start + _MANY]) for start in range(0, len(rest), _MANY)]
+
+
+def read_together(session: Session, commands: Sequence[Command]) -> list[Any]:
+    """The replies to reads, all of one moment.
+
+    Not by MULTI, which Redis refuses when its memory is full, even for reads: decisions go on then. Commands that
+    are sent together are as good as never parted, and where they are, it shows.
+    """
+    for _ in range(_READS):
+        before, *replies, after = session.call_all([_CHANGES, *commands, _CHANGES])
+        if before == after:
+            return replies
+    raise StoreUnavailable("the store changes faster than it can be read")
 
 
 def read_token(body: bytes, used: bytes | None) -> Token:
