@@ -5,8 +5,9 @@ listed may not be added here.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from html import escape
 from urllib.parse import quote
 
@@ -164,7 +165,9 @@ def _render_html(page: ProjectPage, base: str) -> bytes:
     api_version = honest_api_version(page)
     title = f"Links for {_escape(page.project)}"
     head = _html_head(title, _version_text(api_version), _status_metas(page, api_version))
-    links = "".join([_html_link(file, _escape(base)) for file in page.files])
+    # Files of a page have much in common. The memory ends with the page: an index's texts may be long.
+    escape_often = lru_cache(maxsize=64)(_escape)
+    links = "".join([_html_link(file, base, escape_often) for file in page.files])
     serial = f"<!--SERIAL {page.last_serial}-->\n" if page.last_serial is not None else ""
     text = f"{head}<h1>{title}</h1>\n{links}{serial}</body>\n</html>\n"
     return text.encode("ascii", errors="xmlcharrefreplace")
@@ -179,20 +182,22 @@ def _status_metas(page: ProjectPage, api_version: tuple[int, int]) -> str:
     return metas
 
 
-def _html_link(file: DistributionFile, base: str) -> str:
+def _html_link(file: DistributionFile, base: str, escape_often: Callable[[str], str]) -> str:
     # No digest but sha256: uv rejects a whole page for one that it does not know (STANDARDS C55).
-    fragment = f"#sha256={file.sha256}" if file.sha256 else ""
-    attributes = [f'href="{base}{_quote(file.filename)}{fragment}"']
+    fragment = f"#sha256={_escape(file.sha256)}" if file.sha256 else ""
+    quoted = _quote(file.filename)
+    text = quoted if quoted == file.filename else _escape(file.filename)
+    attributes = f'href="{escape_often(base)}{quoted}{fragment}"'
     if file.requires_python is not None:
-        attributes.append(f'data-requires-python="{_escape(file.requires_python)}"')
+        attributes += f' data-requires-python="{escape_often(file.requires_python)}"'
     if file.core_metadata is not False:
         value = _core_metadata(file.core_metadata)
-        attributes.append(f'data-core-metadata="{value}" data-dist-info-metadata="{value}"')
+        attributes += f' data-core-metadata="{value}" data-dist-info-metadata="{value}"'
     if file.yanked is not None:
-        attributes.append(f'data-yanked="{_escape(file.yanked)}"')
+        attributes += f' data-yanked="{escape_often(file.yanked)}"'
     if file.provenance is not None:
-        attributes.append(f'data-provenance="{_escape(file.provenance)}"')
-    return f"<a {' '.join(attributes)}>{_escape(file.filename)}</a><br>\n"
+        attributes += f' data-provenance="{_escape(file.provenance)}"'
+    return f"<a {attributes}>{text}</a><br>\n"
 
 
 def _core_metadata(value: bool | Mapping[str, str]) -> str:
