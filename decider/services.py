@@ -19,6 +19,10 @@ from decider.writes import PendingWrites
 
 __all__ = ["Services", "build", "now", "start_background"]
 
+#: Threads of a process (wsgi.THREADS) that may wait for remote indexes, all together, as long as there are few of these.
+MAX_WAITING = 24
+MIN_WAITING = 4  #: for each index
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -40,8 +44,12 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = now) -> Service
     data_dir = Path(settings.data_dir)
     store = open_store(settings.store, path=str(data_dir))
     user = worker_user()
+    remote = sum(not index.is_local for index in settings.indexes)
     indexes: Mapping[str, Index] = {
-        index.name: _index(settings, index, user, clock=clock) for index in settings.indexes
+        index.name: _index(
+            settings, index, user, clock=clock, max_waiting=max(MAX_WAITING // max(remote, 1), MIN_WAITING)
+        )
+        for index in settings.indexes
     }
     keeper = SnapshotKeeper(store, max_policy_age_s=settings.max_policy_age_s)
     writes = PendingWrites(store, clock=clock, lock_file=data_dir / "run" / "claims.lock")
@@ -66,7 +74,12 @@ def start_background(parts: Services) -> threading.Event:
 
 
 def _index(
-    settings: Settings, index: IndexSettings, user: WorkerUser | None, *, clock: Callable[[], datetime]
+    settings: Settings,
+    index: IndexSettings,
+    user: WorkerUser | None,
+    *,
+    clock: Callable[[], datetime],
+    max_waiting: int,
 ) -> Index:
     if index.path is not None:
         return LocalIndex(
@@ -76,5 +89,9 @@ def _index(
             stage_dir=stage_folder(settings, index, user),
         )
     return RemoteIndex(
-        index, internal_host=settings.internal_host, internal_port=settings.internal_port, clock=clock
+        index,
+        internal_host=settings.internal_host,
+        internal_port=settings.internal_port,
+        clock=clock,
+        max_waiting=max_waiting,
     )

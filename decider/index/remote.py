@@ -1,28 +1,26 @@
 """A remote index, asked through nginx's loopback listener; parsed pages are kept, bounded in bytes, per process.
 
-The simple repository API: PEP 503, 629, 691, 700. All egress is nginx's: nothing here opens a connection to an
-index itself. Judging may not be added here.
+The simple repository API: PEP 503, 629, 691, 700. How nginx is asked stands in `loopback`. Judging may not be added
+here.
 """
 
 import logging
 import re
 import threading
 import time
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
-from urllib.parse import urljoin, urlsplit
 
 import msgspec
-import urllib3
-from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from decider.errors import DeciderError, IndexTimeout, IndexUnavailable, UnreadablePage
 from decider.files import ProjectPage
 from decider.index.hosts import FileHosts
+from decider.index.loopback import Answer, Loopback
+from decider.index.sharing import Flights, WaitingRoom
 from decider.names import NormalizedName
 from decider.pages import parse_page, parse_projects
 from decider.settings import IndexSettings
@@ -31,14 +29,13 @@ __all__ = ["RemoteIndex"]
 
 log = logging.getLogger(__name__)
 
-MAX_PAGE_BYTES = 100 * 1024 * 1024  #: unpacked
-FETCH_DEADLINE_S = 28.0  #: an index that hangs is answered for within 30 s
 FRESH_S = 1.0  #: how long a page from memory is not revalidated with nginx
 FRESH_WHEN_FAILING_S = 5.0  #: the same while the index is away: asking again costs its timeout
 CACHE_BYTES = 48 * 1024 * 1024  #: of raw pages whose parsed form is kept, per process and index
-MAX_REDIRECTS = 3
-_CHUNK = 256 * 1024
+PROBE = "decider-readiness-probe"  #: a valid name; whether somebody has a project of it makes no difference
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age=(\d{1,9})", re.ASCII)
+_HAS_OR_HAS_NOT = frozenset({200, 404, 410})
+_FROM_CACHE = frozenset({"HIT", "REVALIDATED", "STALE"})
 
 
 class _Entry(msgspec.Struct):
@@ -46,24 +43,19 @@ class _Entry(msgspec.Struct):
 
     page: ProjectPage | None  #: None: the index has no such project
     etag: str | None
-    raw_digest: bytes  #: of the unpacked body: an index without ETags is compared by it
+    raw_digest: bytes  #: of all that the page is read from: an index without ETags is compared by it
     size: int  #: bytes of the unpacked body
+    kept_at: float  #: monotonic
     fresh_until: float  #: monotonic
     stale_since: float | None = None  #: monotonic: since when nginx has had to answer with a stale copy
     asked_itself: float = 0.0  #: monotonic: when the index itself was last asked because of its own max-age
 
 
-class _Answer(msgspec.Struct):
-    """nginx's answer, unpacked."""
+class _Projects(msgspec.Struct, frozen=True):
+    """The project list."""
 
-    status: int
-    body: bytes
-    headers: urllib3.HTTPHeaderDict
-    url: str
-
-    @property
-    def is_stale(self) -> bool:
-        return self.headers.get("X-Decider-Cache") == "STALE"
+    names: frozenset[NormalizedName]
+    fresh_until: float  #: monotonic
 
 
 class RemoteIndex:
@@ -85,79 +77,91 @@ class RemoteIndex:
         self._hosts = FileHosts(settings)
         self._clock = clock
         self._monotonic = monotonic
-        # maxsize covers every thread; block=False: a burst opens connections, it does not queue for them.
-        self._pool = urllib3.HTTPConnectionPool(
-            internal_host, internal_port, maxsize=max_waiting, block=False
-        )
-        # One index that hangs may not hold all threads of the process.
-        self._slots = threading.BoundedSemaphore(max_waiting)
+        self._loopback = Loopback(settings, host=internal_host, port=internal_port, connections=max_waiting)
+        self._room = WaitingRoom(max_waiting, monotonic=monotonic)
+        self._page_flights: Flights[NormalizedName, _Entry] = Flights()
+        self._list_flights: Flights[None, _Projects] = Flights()
         self._lock = threading.Lock()
         self._entries: OrderedDict[NormalizedName, _Entry] = OrderedDict()
         self._entries_bytes = 0
-        self._in_flight: dict[NormalizedName, threading.Lock] = {}
-        self._projects: tuple[float, frozenset[NormalizedName]] | None = None
-        self._projects_lock = threading.Lock()
+        self._projects: _Projects | None = None
 
     # -- Index
 
     def fetch_page(self, project: NormalizedName) -> ProjectPage | None:
         """As Index.fetch_page; concurrent callers for one project share one fetch."""
-        entry = self._entries.get(project)
-        if entry is not None and self._monotonic() < entry.fresh_until:
+        entry = self._fresh(project)
+        if entry is not None:
             return entry.page
-        with self._lock:
-            flight = self._in_flight.setdefault(project, threading.Lock())
-        with flight:
-            entry = self._entries.get(project)
-            if entry is None or self._monotonic() >= entry.fresh_until:
-                try:
-                    entry = self._revalidate(project, entry)
-                finally:
-                    with self._lock:
-                        self._in_flight.pop(project, None)
-        return entry.page
+        with self._room.place() as has_place:
+            if not has_place:
+                return self._last_known(project).page
+            return self._page_flights.share(
+                project, lambda: self._fresh(project) or self._revalidate(project)
+            ).page
 
     def refresh_page(self, project: NormalizedName) -> ProjectPage | None:
         """As Index.refresh_page."""
-        return self._keep(project, self._get(project, refresh=True), self._entries.get(project)).page
+        answer = self._loopback.get(project, refresh=True)
+        return self._keep(project, answer, self._entries.get(project)).page
 
     def fetch_projects(self) -> frozenset[NormalizedName]:
-        """As Index.fetch_projects; a list younger than the page lifetime comes from memory."""
-        with self._projects_lock:
-            now = self._monotonic()
-            if self._projects is not None and now < self._projects[0]:
-                return self._projects[1]
-            answer = self._get("")
-            if answer.status != 200:
-                raise IndexUnavailable(self.name, f"its project list answered {answer.status}")
-            names = parse_projects(answer.body, content_type=_content_type(answer), index=self.name)
-            self._projects = (now + self._settings.page_ttl_s, names)
-            return names
+        """As Index.fetch_projects; a list younger than the page lifetime, or one that is being renewed, is from memory."""
+        known = self._projects
+        if known is not None and self._monotonic() < known.fresh_until:
+            return known.names
+        with self._room.place() as has_place:
+            if not has_place:
+                raise _is_busy(self.name)
+            return self._list_flights.share(None, self._load_projects, meanwhile=known).names
 
     def ping(self, *, timeout_s: float) -> None:
         """Raise IndexUnavailable or IndexTimeout unless the index itself answers for some project."""
-        answer = self._get("decider-readiness-probe", refresh=True, timeout_s=timeout_s)
-        if answer.status not in {200, 404, 410}:
+        answer = self._loopback.get(PROBE, refresh=True, timeout_s=timeout_s)
+        if answer.status not in _HAS_OR_HAS_NOT:
             raise IndexUnavailable(self.name, f"answered {answer.status}")
 
     # -- Keeping
 
-    def _revalidate(self, project: NormalizedName, entry: _Entry | None) -> _Entry:
-        answer = self._get(project, etag=entry.etag if entry and entry.page else None)
+    def _fresh(self, project: NormalizedName) -> _Entry | None:
+        entry = self._entries.get(project)
+        return entry if entry is not None and self._monotonic() < entry.fresh_until else None
+
+    def _last_known(self, project: NormalizedName) -> _Entry:
+        """What there is while the index keeps too many waiting; raise IndexTimeout where that is nothing, or too old."""
+        entry = self._entries.get(project)
+        if entry is not None:
+            since = entry.kept_at if entry.stale_since is None else entry.stale_since
+            if self._monotonic() - since <= self._settings.stale_if_error_s:
+                return entry
+        raise _is_busy(self.name)
+
+    def _load_projects(self) -> _Projects:
+        now = self._monotonic()
+        answer = self._loopback.get("")
+        if answer.status != 200:
+            raise IndexUnavailable(self.name, f"its project list answered {answer.status}")
+        names = parse_projects(answer.body, content_type=answer.content_type, index=self.name)
+        self._projects = _Projects(names, now + self._settings.page_ttl_s)
+        return self._projects
+
+    def _revalidate(self, project: NormalizedName) -> _Entry:
+        entry = self._entries.get(project)
+        answer = self._loopback.get(project, etag=entry.etag if entry else None)
         if self._has_outlived_its_word(answer, entry):
             answer = self._ask_itself(project, answer, entry)
         try:
             return self._keep(project, answer, entry)
         except UnreadablePage:
             # nginx keeps what the index sent; a page that was bad once must not stay bad for its whole lifetime.
-            if answer.headers.get("X-Decider-Cache") not in {"HIT", "REVALIDATED", "STALE"}:
+            if answer.cache_status not in _FROM_CACHE:
                 raise
-            return self._keep(project, self._get(project, refresh=True), entry)
+            return self._keep(project, self._loopback.get(project, refresh=True), entry)
 
-    def _has_outlived_its_word(self, answer: _Answer, entry: _Entry | None) -> bool:
+    def _has_outlived_its_word(self, answer: Answer, entry: _Entry | None) -> bool:
         """Whether the index gave the page a shorter life than page_ttl, which is over."""
         stated = _MAX_AGE.search(answer.headers.get("Cache-Control", "").lower())
-        if stated is None or answer.headers.get("X-Decider-Cache") != "HIT":
+        if stated is None or answer.cache_status != "HIT":
             return False
         max_age_s = int(stated[1])
         if not 0 < max_age_s < self._settings.page_ttl_s:
@@ -167,41 +171,44 @@ class RemoteIndex:
         sent_at = _http_date(answer.headers.get("Date"))
         return sent_at is not None and (self._clock() - sent_at).total_seconds() > max_age_s
 
-    def _ask_itself(self, project: NormalizedName, cached: _Answer, entry: _Entry | None) -> _Answer:
+    def _ask_itself(self, project: NormalizedName, cached: Answer, entry: _Entry | None) -> Answer:
         if entry is not None:
             entry.asked_itself = self._monotonic()
         try:
-            answer = self._get(project, refresh=True)
+            answer = self._loopback.get(project, refresh=True)
         except (IndexUnavailable, IndexTimeout) as error:
             log.warning(
                 "index.not_refreshed", extra={"index": self.name, "project": project, "cause": str(error)}
             )
             return cached
-        return answer if answer.status in {200, 404, 410} else cached
+        return answer if answer.status in _HAS_OR_HAS_NOT else cached
 
-    def _keep(self, project: NormalizedName, answer: _Answer, entry: _Entry | None) -> _Entry:
+    def _keep(self, project: NormalizedName, answer: Answer, entry: _Entry | None) -> _Entry:
         now = self._monotonic()
-        stale_since = (entry.stale_since if entry and entry.stale_since else now) if answer.is_stale else None
+        is_stale = answer.cache_status == "STALE"
+        stale_since = (entry.stale_since if entry and entry.stale_since else now) if is_stale else None
         if stale_since is not None and now - stale_since > self._settings.stale_if_error_s:
             raise IndexUnavailable(
                 self.name, "it has been away for longer than its pages may be served stale"
             )
+        etag = answer.etag
         if answer.status == 304 and entry is not None:
-            page, digest, size = entry.page, entry.raw_digest, entry.size
-        elif answer.status in {404, 410}:
-            page, digest, size = None, b"", 0
+            page, digest, size, etag = entry.page, entry.raw_digest, entry.size, entry.etag
         elif answer.status == 200:
-            digest, size = sha256(answer.body).digest(), len(answer.body)
+            digest, size = _digest(answer), len(answer.body)
             unchanged = entry is not None and entry.page is not None and entry.raw_digest == digest
             page = entry.page if entry is not None and unchanged else self._parse(project, answer)
+        elif answer.status in _HAS_OR_HAS_NOT:
+            page, digest, size, etag = None, b"", 0, None
         else:
             raise self._unavailable(answer.status)
         kept = _Entry(
             page=page,
-            etag=answer.headers.get("ETag") if answer.status == 200 else (entry.etag if entry else None),
+            etag=etag,
             raw_digest=digest,
             size=size,
-            fresh_until=now + (FRESH_WHEN_FAILING_S if answer.is_stale else FRESH_S),
+            kept_at=now,
+            fresh_until=now + (FRESH_WHEN_FAILING_S if is_stale else FRESH_S),
             stale_since=stale_since,
             asked_itself=entry.asked_itself if entry else now,
         )
@@ -218,10 +225,10 @@ class RemoteIndex:
                 _, gone = self._entries.popitem(last=False)
                 self._entries_bytes -= gone.size
 
-    def _parse(self, project: NormalizedName, answer: _Answer) -> ProjectPage:
+    def _parse(self, project: NormalizedName, answer: Answer) -> ProjectPage:
         parsed = parse_page(
             answer.body,
-            content_type=_content_type(answer),
+            content_type=answer.content_type,
             url=answer.url,
             index=self.name,
             project=project,
@@ -234,104 +241,21 @@ class RemoteIndex:
             )
         return parsed.page
 
-    # -- Asking
-
-    def _get(
-        self,
-        project: str,
-        *,
-        etag: str | None = None,
-        refresh: bool = False,
-        timeout_s: float = FETCH_DEADLINE_S,
-    ) -> _Answer:
-        """Nginx's answer for a project's page ("": the project list), redirects inside the index followed."""
-        deadline = time.monotonic() + timeout_s
-        headers = {"Accept-Encoding": "identity"} | ({"X-Decider-Refresh": "1"} if refresh else {})
-        if etag and not refresh:
-            headers["If-None-Match"] = etag
-        path = f"{project}/" if project else ""
-        if not self._slots.acquire(timeout=min(5.0, timeout_s)):
-            raise IndexTimeout(self.name, "too many requests are waiting for it")
-        try:
-            for _ in range(MAX_REDIRECTS + 1):
-                answer = self._get_once(path, headers, deadline)
-                if answer.status not in {301, 302, 303, 307, 308}:
-                    return answer
-                path = self._redirected(answer)
-        finally:
-            self._slots.release()
-        raise UnreadablePage(self.name, f"more than {MAX_REDIRECTS} redirects")
-
-    def _get_once(self, path: str, headers: dict[str, str], deadline: float) -> _Answer:
-        try:
-            response = self._pool.request(
-                "GET",
-                f"/indexes/{self.name}/{path}",
-                headers=headers,
-                redirect=False,
-                retries=False,
-                preload_content=False,
-                decode_content=False,
-                timeout=urllib3.Timeout(connect=2.0, read=max(deadline - time.monotonic(), 0.1)),
-            )
-            try:
-                body = self._read(response, deadline)
-            except BaseException:
-                response.close()
-                raise
-            response.release_conn()
-        except ReadTimeoutError as error:
-            raise IndexTimeout(self.name, "no answer in time") from error
-        except (HTTPError, OSError) as error:
-            raise IndexUnavailable(self.name, "nginx's loopback listener gave no whole answer") from error
-        url = urljoin(self._settings.url or "", path)
-        return _Answer(status=response.status, body=body, headers=response.headers, url=url)
-
-    def _read(self, response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
-        """The body, unpacked within the limits."""
-        encoding = response.headers.get("Content-Encoding", "identity").lower()
-        if encoding not in {"identity", "gzip", "x-gzip", ""}:
-            raise UnreadablePage(self.name, f"Content-Encoding `{encoding[:40]}`")
-        unpack = zlib.decompressobj(31) if "gzip" in encoding else None
-        parts: list[bytes] = []
-        total = 0
-        for chunk in response.stream(_CHUNK, decode_content=False):
-            data = chunk if unpack is None else self._unpacked(unpack, chunk, MAX_PAGE_BYTES - total + 1)
-            total += len(data)
-            if total > MAX_PAGE_BYTES:
-                raise UnreadablePage(self.name, f"larger than {MAX_PAGE_BYTES} bytes")
-            if time.monotonic() > deadline:
-                raise IndexTimeout(self.name, "its page took too long")
-            parts.append(data)
-        if unpack is not None and total and not unpack.eof:
-            raise IndexUnavailable(self.name, "its page ended early")
-        return b"".join(parts)
-
-    def _unpacked(self, unpack: "zlib._Decompress", chunk: bytes, limit: int) -> bytes:
-        try:
-            return unpack.decompress(chunk, limit)
-        except zlib.error as error:
-            raise UnreadablePage(self.name, "its gzip encoding is broken") from error
-
-    def _redirected(self, answer: _Answer) -> str:
-        """The path below the index's base that a redirect leads to; raise UnreadablePage when it leads elsewhere."""
-        base = self._settings.url or ""
-        target = urljoin(answer.url, answer.headers.get("Location", ""))
-        if not target.startswith(base) or urlsplit(target).query:
-            raise UnreadablePage(self.name, "it redirects to a place outside itself")
-        path = target.removeprefix(base).partition("#")[0]
-        if ".." in path.split("/") or not path.isprintable() or not path.isascii():
-            raise UnreadablePage(self.name, "it redirects to a place outside itself")
-        return path
-
     def _unavailable(self, status: int) -> DeciderError:
         if status == 504:
             return IndexTimeout(self.name, "no answer in time")
         return IndexUnavailable(self.name, f"answered {status}")
 
 
-def _content_type(answer: _Answer) -> str:
-    return answer.headers.get("Content-Type", "")
+def _is_busy(index: str) -> IndexTimeout:
+    return IndexTimeout(index, "too many requests are waiting for it")
+
+
+def _digest(answer: Answer) -> bytes:
+    """Of the unpacked body, and of what decides how it is read: its type, and where its links start from."""
+    found = sha256(f"{answer.url}\n{answer.content_type}\n".encode())
+    found.update(answer.body)
+    return found.digest()
 
 
 def _http_date(text: str | None) -> datetime | None:

@@ -1,0 +1,570 @@
+"""A remote index: what is kept of it, for how long, and what happens when it fails; a server stands in for nginx."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from decider.errors import IndexTimeout, IndexUnavailable, UnreadablePage
+from decider.index import remote
+from decider.index.remote import FRESH_S, FRESH_WHEN_FAILING_S, RemoteIndex
+from decider.index.sharing import HANGS_S
+from decider.names import NormalizedName
+from decider.settings import IndexSettings
+from tests.listener import Asked, Listener, Said, page
+from tests.stack import JSON_TYPE
+
+BASE = "https://index.example/simple/"
+DEMO, OTHER = NormalizedName("demo"), NormalizedName("other")
+HERE = "/indexes/public/"
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+class Clocks:
+    """Both clocks, moved by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=self.seconds - 1000.0)
+
+
+@pytest.fixture
+def clocks() -> Clocks:
+    return Clocks()
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with Listener() as started:
+        yield started
+
+
+@pytest.fixture
+def make_index(listener: Listener, clocks: Clocks) -> Callable[..., RemoteIndex]:
+    """Make indexes; keyword arguments are settings, or `max_waiting`."""
+
+    def make(*, max_waiting: int = 4, **settings: Any) -> RemoteIndex:
+        return RemoteIndex(
+            IndexSettings(name="public", url=BASE, **settings),
+            internal_host=listener.host,
+            internal_port=listener.port,
+            clock=clocks.now,
+            monotonic=clocks.monotonic,
+            max_waiting=max_waiting,
+        )
+
+    return make
+
+
+@pytest.fixture
+def index(make_index: Callable[..., RemoteIndex]) -> RemoteIndex:
+    return make_index()
+
+
+def listing(*versions: str, name: str = "demo") -> str:
+    """A JSON page of wheels of those versions."""
+    files = [
+        {
+            "filename": f"{name}-{version}-py3-none-any.whl",
+            "url": f"../../files/{name}-{version}-py3-none-any.whl",
+            "hashes": {},
+        }
+        for version in versions
+    ]
+    return json.dumps({"meta": {"api-version": "1.0"}, "name": name, "files": files})
+
+
+def versions_of(index: RemoteIndex, project: NormalizedName = DEMO) -> list[str] | None:
+    """The versions on the project's page; None: no such project."""
+    found = index.fetch_page(project)
+    return None if found is None else [file.filename.split("-")[1] for file in found.files]
+
+
+# Having and not having
+
+
+def test_page(listener: Listener, index: RemoteIndex) -> None:
+    """A page is what the index says, its links resolved against the index's own URL."""
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0"))
+    found = index.fetch_page(DEMO)
+    assert found is not None
+    assert found.files[0].url == "https://index.example/files/demo-1.0-py3-none-any.whl"
+    assert (found.index, found.project) == ("public", "demo")
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_absent_project(listener: Listener, index: RemoteIndex, status: int) -> None:
+    """404 and 410 say that the index has no such project."""
+    listener.answers[f"{HERE}demo/"] = Said(status)
+    assert index.fetch_page(DEMO) is None
+
+
+@pytest.mark.parametrize("status", [204, 304, 401, 403, 429, 500, 502, 503])
+def test_no_answer_is_not_absence(listener: Listener, index: RemoteIndex, status: int) -> None:
+    """Any other answer is an index that could not be asked, never one that does not have the project."""
+    listener.answers[f"{HERE}demo/"] = Said(status)
+    with pytest.raises(IndexUnavailable, match=str(status)):
+        index.fetch_page(DEMO)
+
+
+def test_gateway_timeout(listener: Listener, index: RemoteIndex) -> None:
+    """nginx's 504 is an index that is too slow."""
+    listener.answers[f"{HERE}demo/"] = Said(504)
+    with pytest.raises(IndexTimeout):
+        index.fetch_page(DEMO)
+
+
+def test_page_of_another_project(listener: Listener, index: RemoteIndex) -> None:
+    """An index that answers every name with one page has no page of that name, and no name to claim."""
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0", name="other"))
+    with pytest.raises(UnreadablePage, match="another project"):
+        index.fetch_page(DEMO)
+
+
+def test_login_page_for_every_name(listener: Listener, index: RemoteIndex) -> None:
+    """A login form that answers every name with 200 is no page, so it owns nothing."""
+    listener.answers[f"{HERE}demo/"] = Said(
+        body=b"<html><form action='/login'><input name=p></form></html>",
+        headers={"Content-Type": "text/html"},
+    )
+    with pytest.raises(UnreadablePage):
+        index.fetch_page(DEMO)
+
+
+# Keeping
+
+
+def test_fresh_page_is_from_memory(listener: Listener, index: RemoteIndex, clocks: Clocks) -> None:
+    """A page is asked for again after a second, by its ETag, and stays as it is on 304."""
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0"), ETag='"a"')
+    first = index.fetch_page(DEMO)
+    assert index.fetch_page(DEMO) is first
+    assert len(listener.asked) == 1
+    clocks.seconds += FRESH_S
+    listener.answers[f"{HERE}demo/"] = Said(304, headers={"ETag": '"a"', "X-Decider-Cache": "HIT"})
+    assert index.fetch_page(DEMO) is first
+    assert listener.asked[1].headers["if-none-match"] == '"a"'
+    clocks.seconds += FRESH_S
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0", "2.0"), ETag='"b"')
+    assert versions_of(index) == ["1.0", "2.0"]
+    clocks.seconds += FRESH_S
+    index.fetch_page(DEMO)
+    assert listener.asked[3].headers["if-none-match"] == '"b"'
+
+
+def test_absence_is_kept_and_ends(listener: Listener, index: RemoteIndex, clocks: Clocks) -> None:
+    """A project that was not there is noticed a second after nginx has it, and asked for without an ETag."""
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0"), ETag='"a"')
+    assert versions_of(index) == ["1.0"]
+    clocks.seconds += FRESH_S
+    listener.answers[f"{HERE}demo/"] = Said(404, headers={"ETag": '"not found"'})
+    assert index.fetch_page(DEMO) is None
+    assert index.fetch_page(DEMO) is None
+    assert len(listener.asked) == 2
+    clocks.seconds += FRESH_S
+    listener.answers[f"{HERE}demo/"] = page(listing("2.0"))
+    assert versions_of(index) == ["2.0"]
+    assert "if-none-match" not in listener.asked[2].headers
+
+
+def test_unchanged_page_is_not_read_again(listener: Listener, index: RemoteIndex, clocks: Clocks) -> None:
+    """The page of an index without ETags stays the same value as long as its bytes do."""
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0"))
+    first = index.fetch_page(DEMO)
+    clocks.seconds += FRESH_S
+    assert index.fetch_page(DEMO) is first
+    assert len(listener.asked) == 2
+
+
+def test_same_bytes_elsewhere(listener: Listener, index: RemoteIndex, clocks: Clocks) -> None:
+    """The same bytes under another URL are another page: relative links start from where it is now."""
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0"))
+    listener.answers[f"{HERE}v2/demo/"] = page(listing("1.0"))
+    index.fetch_page(DEMO)
+    listener.answers[f"{HERE}demo/"] = Said(302, headers={"Location": "/simple/v2/demo/"})
+    clocks.seconds += FRESH_S
+    found = index.fetch_page(DEMO)
+    assert found is not None
+    assert found.files[0].url == "https://index.example/simple/files/demo-1.0-py3-none-any.whl"
+
+
+def test_star_for_an_etag(listener: Listener, index: RemoteIndex, clocks: Clocks) -> None:
+    """An index whose page once came with `ETag: *` does not keep that page alive for ever."""
+
+    def honest(asked: Asked) -> Said:
+        return Said(304) if "if-none-match" in asked.headers else page(listing("1.0"), ETag='"good"')
+
+    listener.answers[f"{HERE}demo/"] = page(listing("6.6.6"), ETag="*")
+    assert versions_of(index) == ["6.6.6"]
+    clocks.seconds += FRESH_S
+    listener.answers[f"{HERE}demo/"] = honest
+    assert versions_of(index) == ["1.0"]
+
+
+def test_memory_is_bounded(listener: Listener, index: RemoteIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages are forgotten, those first that were not asked for longest, before they are too many bytes."""
+    monkeypatch.setattr(remote, "CACHE_BYTES", 10_000)
+    for number in range(8):
+        listener.answers[f"{HERE}p{number}/"] = page(listing("1.0", name=f"p{number}") + " " * 2000)
+        assert versions_of(index, NormalizedName(f"p{number}")) == ["1.0"]
+    assert index._entries_bytes == sum(entry.size for entry in index._entries.values())
+    assert index._entries_bytes + 1024 * len(index._entries) <= 10_000
+    assert list(index._entries) == ["p5", "p6", "p7"]
+    listener.asked.clear()
+    index.fetch_page(NormalizedName("p7"))
+    index.fetch_page(NormalizedName("p0"))
+    assert [asked.path for asked in listener.asked] == [f"{HERE}p0/"]
+
+
+def test_names_that_nobody_has_are_bounded(index: RemoteIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking for names that do not exist fills no memory."""
+    monkeypatch.setattr(remote, "CACHE_BYTES", 20 * 1024)
+    for number in range(50):
+        assert index.fetch_page(NormalizedName(f"p{number}")) is None
+    assert len(index._entries) == 20
+
+
+def test_page_larger_than_the_memory(
+    listener: Listener, index: RemoteIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that alone is larger than what may be kept is served all the same."""
+    monkeypatch.setattr(remote, "CACHE_BYTES", 100)
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0") + " " * 2000)
+    assert versions_of(index) == ["1.0"]
+    assert index.fetch_page(OTHER) is None
+    assert list(index._entries) == ["other"]
+
+
+# Refreshing
+
+
+def test_refresh_asks_the_index_itself(listener: Listener, index: RemoteIndex) -> None:
+    """A refresh goes past every cache, and what it brings is what everybody gets."""
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0"), ETag='"a"')
+    index.fetch_page(DEMO)
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0", "2.0"), ETag='"b"')
+    found = index.refresh_page(DEMO)
+    assert listener.asked[1].headers["x-decider-refresh"] == "1"
+    assert index.fetch_page(DEMO) is found
+    assert len(listener.asked) == 2
+
+
+def test_bad_page_does_not_stay_bad(listener: Listener, index: RemoteIndex) -> None:
+    """A page that nginx kept and that cannot be read is asked for at the index itself before it is given up."""
+
+    def answer(asked: Asked) -> Said:
+        if "x-decider-refresh" in asked.headers:
+            return page(listing("1.0"))
+        return page("broken", X_Decider_Cache="HIT")
+
+    listener.answers[f"{HERE}demo/"] = answer
+    assert versions_of(index) == ["1.0"]
+    assert len(listener.asked) == 2
+
+
+def test_bad_page_from_the_index_itself(listener: Listener, index: RemoteIndex) -> None:
+    """A page that came from the index just now and cannot be read is not asked for twice."""
+    listener.answers[f"{HERE}demo/"] = page("broken", X_Decider_Cache="MISS")
+    with pytest.raises(UnreadablePage):
+        index.fetch_page(DEMO)
+    assert len(listener.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("age_s", "cache_control", "asks_itself"),
+    [
+        (100, "max-age=60", True),
+        (30, "max-age=60", False),
+        (100, "s-maxage=60", False),
+        (100, "max-age=0", False),
+        (100, "public, MAX-AGE=60", True),
+        (100, "max-age=99999", False),
+        (100, "no-store", False),
+        (100, "max-age=-1, max-age=x", False),
+    ],
+)
+def test_shorter_life_than_page_ttl(
+    listener: Listener, index: RemoteIndex, age_s: int, cache_control: str, asks_itself: bool
+) -> None:
+    """A page that its index gave less time than `page_ttl` is asked for at the index once that time is over."""
+    kept = page(
+        listing("1.0"),
+        X_Decider_Cache="HIT",
+        Cache_Control=cache_control,
+        Date=format_datetime(NOW - timedelta(seconds=age_s), usegmt=True),
+    )
+    listener.answers[f"{HERE}demo/"] = lambda asked: (
+        page(listing("2.0")) if "x-decider-refresh" in asked.headers else kept
+    )
+    assert versions_of(index) == (["2.0"] if asks_itself else ["1.0"])
+
+
+def test_shorter_life_while_the_index_is_away(listener: Listener, index: RemoteIndex, clocks: Clocks) -> None:
+    """While the index cannot be asked its page goes on, and it is asked again only after the time that it stated."""
+    kept = page(
+        listing("1.0"),
+        X_Decider_Cache="HIT",
+        Cache_Control="max-age=60",
+        Date=format_datetime(NOW - timedelta(seconds=100), usegmt=True),
+    )
+    listener.answers[f"{HERE}demo/"] = lambda asked: (
+        Said(502) if "x-decider-refresh" in asked.headers else kept
+    )
+    for _ in range(5):
+        assert versions_of(index) == ["1.0"]
+        clocks.seconds += FRESH_S
+    assert sum("x-decider-refresh" in asked.headers for asked in listener.asked) == 1
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Mon, 99 Foo 2026 00:00:00 GMT", "0"])
+def test_unreadable_date(listener: Listener, index: RemoteIndex, date: str) -> None:
+    """A Date that cannot be read is none."""
+    listener.answers[f"{HERE}demo/"] = page(
+        listing("1.0"), X_Decider_Cache="HIT", Cache_Control="max-age=60", Date=date
+    )
+    assert versions_of(index) == ["1.0"]
+    assert len(listener.asked) == 1
+
+
+# Failing
+
+
+def test_stale_page(listener: Listener, make_index: Callable[..., RemoteIndex], clocks: Clocks) -> None:
+    """A stale page goes on for `stale_if_error`, is asked for less often, and then the index counts as away."""
+    index = make_index(stale_if_error_s=100)
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0"), X_Decider_Cache="STALE")
+    assert versions_of(index) == ["1.0"]
+    clocks.seconds += FRESH_WHEN_FAILING_S - 0.1
+    assert versions_of(index) == ["1.0"]
+    assert len(listener.asked) == 1
+    clocks.seconds += 90
+    assert versions_of(index) == ["1.0"]
+    clocks.seconds += 10
+    with pytest.raises(IndexUnavailable, match="away for longer"):
+        index.fetch_page(DEMO)
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0", "2.0"), X_Decider_Cache="EXPIRED")
+    assert versions_of(index) == ["1.0", "2.0"]
+
+
+def test_answer_ends_staleness(
+    listener: Listener, make_index: Callable[..., RemoteIndex], clocks: Clocks
+) -> None:
+    """One answer of the index itself, though it be 304, and the bound starts anew."""
+    index = make_index(stale_if_error_s=100)
+    for cache_status in ("STALE", "REVALIDATED", "STALE"):
+        listener.answers[f"{HERE}demo/"] = page(listing("1.0"), X_Decider_Cache=cache_status)
+        assert versions_of(index) == ["1.0"]
+        clocks.seconds += 60
+
+
+def test_failure_does_not_forget(listener: Listener, index: RemoteIndex, clocks: Clocks) -> None:
+    """After a failure the page is asked for with the ETag of what is still known."""
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0"), ETag='"a"')
+    first = index.fetch_page(DEMO)
+    clocks.seconds += FRESH_S
+    listener.answers[f"{HERE}demo/"] = Said(502)
+    with pytest.raises(IndexUnavailable):
+        index.fetch_page(DEMO)
+    listener.answers[f"{HERE}demo/"] = lambda asked: Said(
+        304 if asked.headers.get("if-none-match") == '"a"' else 500
+    )
+    assert index.fetch_page(DEMO) is first
+
+
+class Hanging:
+    """An index that does not answer before it is let go."""
+
+    def __init__(self, then: Said) -> None:
+        self.then = then
+        self.reached = threading.Semaphore(0)
+        self.released = threading.Event()
+
+    def __call__(self, _: Asked) -> Said:
+        self.reached.release()
+        self.released.wait(20)
+        return self.then
+
+
+@pytest.fixture
+def hanging() -> Iterator[Callable[[Said], Hanging]]:
+    made: list[Hanging] = []
+
+    def make(then: Said) -> Hanging:
+        made.append(Hanging(then))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.released.set()
+
+
+def test_many_ask_once(
+    listener: Listener, make_index: Callable[..., RemoteIndex], hanging: Callable[[Said], Hanging]
+) -> None:
+    """Many who want the same cold page cause one request, and all get the page."""
+    index = make_index(max_waiting=8)
+    listener.answers[f"{HERE}demo/"] = slow = hanging(page(listing("1.0")))
+    with ThreadPoolExecutor(8) as threads:
+        waiting = [threads.submit(index.fetch_page, DEMO) for _ in range(8)]
+        assert slow.reached.acquire(timeout=10)
+        slow.released.set()
+        pages = [one.result(10) for one in waiting]
+    assert len(listener.asked) == 1
+    assert all(found is pages[0] for found in pages)
+
+
+def test_hanging_index_holds_only_its_places(
+    listener: Listener,
+    make_index: Callable[..., RemoteIndex],
+    hanging: Callable[[Said], Hanging],
+    clocks: Clocks,
+) -> None:
+    """An index that hangs keeps no more threads waiting than there are places: what is in memory goes on at once."""
+    index = make_index(max_waiting=2)
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0"))
+    assert versions_of(index) == ["1.0"]
+    slow = hanging(page(listing("1.0")))
+    listener.answers |= {f"{HERE}{name}/": slow for name in ("demo", "a", "b", "c")} | {HERE: slow}
+    with ThreadPoolExecutor(2) as threads:
+        waiting = [threads.submit(index.fetch_page, NormalizedName(name)) for name in "ab"]
+        assert all(slow.reached.acquire(timeout=10) for _ in waiting)
+        clocks.seconds += HANGS_S + FRESH_S + 1
+        assert versions_of(index) == ["1.0"]
+        with pytest.raises(IndexTimeout, match="too many"):
+            index.fetch_page(NormalizedName("c"))
+        with pytest.raises(IndexTimeout, match="too many"):
+            index.fetch_projects()
+        slow.released.set()
+        for one in waiting:
+            with pytest.raises(UnreadablePage):  # the page of `demo`
+                one.result(10)
+    assert versions_of(index) == ["1.0"]
+
+
+def test_what_is_in_memory_does_not_go_on_for_ever(
+    listener: Listener,
+    make_index: Callable[..., RemoteIndex],
+    hanging: Callable[[Said], Hanging],
+    clocks: Clocks,
+) -> None:
+    """While an index hangs, what is in memory goes on for `stale_if_error` and no longer."""
+    index = make_index(max_waiting=1, stale_if_error_s=100)
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0"))
+    assert versions_of(index) == ["1.0"]
+    listener.answers[f"{HERE}other/"] = slow = hanging(Said(404))
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(index.fetch_page, OTHER)
+        assert slow.reached.acquire(timeout=10)
+        clocks.seconds += 99
+        assert versions_of(index) == ["1.0"]
+        clocks.seconds += 2
+        with pytest.raises(IndexTimeout):
+            index.fetch_page(DEMO)
+        slow.released.set()
+        assert waiting.result(10) is None
+
+
+# The project list
+
+
+def projects_page(*names: str) -> Said:
+    return Said(
+        body=json.dumps(
+            {"meta": {"api-version": "1.0"}, "projects": [{"name": name} for name in names]}
+        ).encode(),
+        headers={"Content-Type": JSON_TYPE},
+    )
+
+
+def test_projects(listener: Listener, make_index: Callable[..., RemoteIndex], clocks: Clocks) -> None:
+    """The project list is asked for again after `page_ttl`."""
+    index = make_index(page_ttl_s=60)
+    listener.answers[HERE] = projects_page("demo", "Other")
+    assert index.fetch_projects() == {"demo", "other"}
+    listener.answers[HERE] = projects_page("demo")
+    clocks.seconds += 59
+    assert index.fetch_projects() == {"demo", "other"}
+    clocks.seconds += 1
+    assert index.fetch_projects() == {"demo"}
+
+
+@pytest.mark.parametrize("status", [404, 500, 403])
+def test_no_project_list(listener: Listener, index: RemoteIndex, status: int) -> None:
+    """An index that gives no list has not said that it has no projects."""
+    listener.answers[HERE] = Said(status)
+    with pytest.raises(IndexUnavailable):
+        index.fetch_projects()
+
+
+def test_projects_while_the_list_is_renewed(
+    listener: Listener,
+    make_index: Callable[..., RemoteIndex],
+    hanging: Callable[[Said], Hanging],
+    clocks: Clocks,
+) -> None:
+    """While one caller waits for a new list, the others get the old one."""
+    index = make_index(page_ttl_s=60)
+    listener.answers[HERE] = projects_page("demo")
+    assert index.fetch_projects() == {"demo"}
+    clocks.seconds += 60
+    listener.answers[HERE] = slow = hanging(projects_page("other"))
+    with ThreadPoolExecutor(1) as threads:
+        renewing = threads.submit(index.fetch_projects)
+        assert slow.reached.acquire(timeout=10)
+        assert index.fetch_projects() == {"demo"}
+        slow.released.set()
+        assert renewing.result(10) == {"other"}
+    assert index.fetch_projects() == {"other"}
+
+
+# Readiness
+
+
+@pytest.mark.parametrize("status", [200, 404, 410])
+def test_ping(listener: Listener, index: RemoteIndex, status: int) -> None:
+    """An index that says of some name whether it has it is there; the index itself is asked."""
+    listener.answers[f"{HERE}{remote.PROBE}/"] = Said(status)
+    index.ping(timeout_s=5)
+    assert listener.asked[0].headers["x-decider-refresh"] == "1"
+
+
+@pytest.mark.parametrize(("status", "error"), [(500, IndexUnavailable), (403, IndexUnavailable)])
+def test_ping_fails(listener: Listener, index: RemoteIndex, status: int, error: type[Exception]) -> None:
+    """An index that answers with an error is not there."""
+    listener.answers[f"{HERE}{remote.PROBE}/"] = Said(status)
+    with pytest.raises(error):
+        index.ping(timeout_s=5)
+
+
+def test_ping_of_a_hanging_index(
+    listener: Listener,
+    make_index: Callable[..., RemoteIndex],
+    hanging: Callable[[Said], Hanging],
+) -> None:
+    """Readiness is told in time although all places are taken."""
+    index = make_index(max_waiting=1)
+    slow = hanging(Said(404))
+    listener.answers |= {f"{HERE}demo/": slow, f"{HERE}{remote.PROBE}/": slow}
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(index.fetch_page, DEMO)
+        assert slow.reached.acquire(timeout=10)
+        with pytest.raises(IndexTimeout, match="no answer in time"):
+            index.ping(timeout_s=0.2)
+        slow.released.set()
+        assert waiting.result(10) is None
+
+
+def test_internal(make_index: Callable[..., RemoteIndex]) -> None:
+    """A remote index claims names only where it is configured as internal."""
+    assert not make_index().is_internal
+    assert make_index(internal=True).is_internal
