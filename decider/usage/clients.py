@@ -1,0 +1,63 @@
+"""What a client is called in the records: its address, or a keyed hash of it (GDPR, article 4 (5)).
+
+The key decides who can tell which client a pseudonym is; it is made once, lies beside the records of this machine with
+mode 0600, and has to be the same on every node that shares a folder.
+"""
+
+import hmac
+import os
+import secrets
+from functools import lru_cache
+from hashlib import sha256
+from ipaddress import ip_address
+from pathlib import Path
+
+__all__ = ["KEY_FILE", "Clients", "load_key", "make_key"]
+
+KEY_FILE = "client.key"
+_PREFIX = "p-"
+_HEX = 32  #: digits of a pseudonym: 128 bits
+
+
+def make_key(folder: Path) -> bytes:
+    """The key in `folder`, made now where there is none; raise OSError."""
+    try:
+        descriptor = os.open(folder / KEY_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return (folder / KEY_FILE).read_bytes().strip()
+    key = secrets.token_hex(32).encode()
+    with os.fdopen(descriptor, "wb") as handle:
+        handle.write(key + b"\n")
+        handle.flush()
+        os.fsync(handle.fileno())
+    return key
+
+
+def load_key(folder: Path) -> bytes | None:
+    """The key in `folder`; None where clients were never pseudonymised here."""
+    try:
+        return (folder / KEY_FILE).read_bytes().strip()
+    except FileNotFoundError:
+        return None
+
+
+class Clients:
+    """Names clients; `key` None: by their addresses."""
+
+    def __init__(self, key: bytes | None) -> None:
+        self._key = key
+        self.name = lru_cache(maxsize=65_536)(self._name)
+
+    def _name(self, address: str) -> str:
+        """What records call the client with that address."""
+        if self._key is None:
+            return address
+        return _PREFIX + hmac.new(self._key, address.encode(), sha256).hexdigest()[:_HEX]
+
+    def names_of(self, client: str) -> tuple[str, ...]:
+        """Everything that records may call the client that somebody asks for by address or pseudonym."""
+        try:
+            address = ip_address(client).compressed
+        except ValueError:
+            return (client,)
+        return tuple({client, address, self._name(address)})

@@ -1,0 +1,100 @@
+"""Which records are meant, as a condition that SQLite and DuckDB both read.
+
+Every value is a parameter, every name is ours: nothing that a person typed becomes SQL.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from decider.decision import Verdict
+from decider.files import normalize_version
+from decider.names import Kind as PatternKind
+from decider.names import ProjectPattern, parse_pattern
+from decider.usage.clients import Clients
+from decider.usage.records import Kind, to_micros
+
+__all__ = ["Condition", "UsageFilter", "condition_of", "pattern_condition"]
+
+_MAX_PATTERNS = 200
+
+
+class UsageFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which records are meant; None: all."""
+
+    kind: Kind | None = Kind.FILE
+    project: str | None = None  #: normalized
+    version: str | None = None
+    filename: str | None = None
+    client: str | None = None  #: an address or a pseudonym
+    verdict: Verdict | None = None
+    since: datetime | None = None
+    until: datetime | None = None  #: exclusive
+    taken: bool = False  #: only what clients now have
+
+
+class Condition(NamedTuple):
+    """An SQL condition and its parameters."""
+
+    text: str
+    parameters: tuple[object, ...]
+
+    def __and__(self, other: "Condition") -> "Condition":
+        """Both."""
+        return Condition(f"{self.text} AND {other.text}", self.parameters + other.parameters)
+
+
+def condition_of(wanted: UsageFilter, clients: Clients) -> Condition:
+    """The condition for `wanted`."""
+    texts = ["1 = 1"]
+    parameters: list[object] = []
+    equal = {
+        "kind": wanted.kind,
+        "project": wanted.project,
+        "version": wanted.version and (normalize_version(wanted.version) or wanted.version),
+        "filename": wanted.filename,
+        "verdict": wanted.verdict,
+    }
+    for name, value in equal.items():
+        if value is not None:
+            texts.append(f'"{name}" = ?')
+            parameters.append(str(value))
+    if wanted.client is not None:
+        names = clients.names_of(wanted.client)
+        texts.append(f'"client" IN ({", ".join("?" * len(names))})')
+        parameters += names
+    for name, moment in ((">=", wanted.since), ("<", wanted.until)):
+        if moment is not None:
+            texts.append(f'"at" {name} ?')
+            parameters.append(to_micros(moment))
+    if wanted.taken:
+        texts.append('"taken"')
+    return Condition(" AND ".join(texts), tuple(parameters))
+
+
+def pattern_condition(patterns: Sequence[str]) -> Condition:
+    """Records of projects that some of these rule patterns match; of all projects, where there are many patterns."""
+    distinct = dict.fromkeys(patterns)
+    if len(distinct) > _MAX_PATTERNS:
+        return Condition("1 = 1", ())
+    parts = [_one_pattern(parse_pattern(pattern)) for pattern in distinct]
+    return Condition(
+        "(" + " OR ".join(part.text for part in parts) + ")" if parts else "1 = 0",
+        tuple(value for part in parts for value in part.parameters),
+    )
+
+
+def _one_pattern(pattern: ProjectPattern) -> Condition:
+    """As ranges: the columnar files are sorted by project, so most of them need not be read."""
+    if pattern.kind is PatternKind.ANY:
+        return Condition("1 = 1", ())
+    stem = pattern.stem
+    if pattern.kind is PatternKind.EXACT:
+        return Condition('"project" = ?', (stem,))
+    if pattern.kind is PatternKind.NAMESPACE:
+        return Condition(
+            '("project" = ? OR ("project" >= ? AND "project" < ?))', (stem, f"{stem}-", f"{stem}.")
+        )
+    return Condition('("project" >= ? AND "project" < ?)', (stem, stem[:-1] + chr(ord(stem[-1]) + 1)))

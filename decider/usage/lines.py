@@ -1,0 +1,100 @@
+"""From a line that nginx wrote (nginx/usage.conf) to a row; pure.
+
+A line that cannot be read (cut by a full disk, say) is counted and left out, never guessed at.
+"""
+
+from functools import lru_cache
+from typing import Literal
+
+import msgspec
+
+from decider.usage.clients import Clients
+from decider.usage.decided import parse_decided
+from decider.usage.installers import MAX_USER_AGENT, parse_installer
+from decider.usage.records import Installer, Kind, Row, to_micros
+
+__all__ = ["parse_line"]
+
+_COMPANIONS = (".metadata", ".provenance", ".asc")
+_SERVED = frozenset({200, 206, 304})
+_UNSAID = Installer()
+
+
+class _Line(msgspec.Struct, frozen=True, gc=False):
+    """The object that nginx writes; every text may be empty."""
+
+    at: float  #: seconds since 1970, milliseconds behind the point
+    asked: Literal["page", "file"]
+    client: str
+    repository: str
+    project: str
+    filename: str
+    method: str
+    status: str  #: three digits, "000" where none was sent: no JSON number
+    bytes: int
+    cache: str
+    agent: str
+    decided: str
+
+
+_decoder = msgspec.json.Decoder(_Line)
+_decided = lru_cache(maxsize=16_384)(parse_decided)
+
+
+def parse_line(line: bytes, clients: Clients) -> Row | None:
+    """What the line records, its client named by `clients`; None where it cannot be read."""
+    try:
+        try:
+            said = _decoder.decode(line)
+        except UnicodeDecodeError:
+            # nginx writes the bytes of a header as they came; JSON is UTF-8.
+            said = _decoder.decode(line.decode("utf-8", "replace"))
+        decided = _decided(said.decided)
+        status = int(said.status)
+    except (msgspec.DecodeError, ValueError):
+        return None
+    kind = _kind(said, decided.kind)
+    installer = parse_installer(said.agent[:MAX_USER_AGENT]) or _UNSAID
+    is_refused = decided.verdict is not None and decided.verdict.is_refusal
+    return Row(
+        at=round(said.at * 1_000) * 1_000,
+        kind=kind,
+        method=said.method[:16],
+        client=clients.name(said.client),
+        user=decided.user,
+        installer=installer.name,
+        installer_version=installer.version,
+        python=installer.python,
+        system=installer.system,
+        ci=installer.ci,
+        repository=said.repository,
+        project=said.project,
+        version=decided.version,
+        filename=_filename(said.filename, kind),
+        sha256=decided.sha256,
+        verdict=decided.verdict,
+        rule=decided.rule,
+        status=status,
+        bytes=said.bytes,
+        cache=said.cache or None,
+        index=decided.index,
+        uploaded=None if decided.uploaded is None else to_micros(decided.uploaded),
+        attested=decided.attested,
+        taken=kind is Kind.FILE and said.method == "GET" and status in _SERVED and not is_refused,
+    )
+
+
+def _kind(said: _Line, decided: str) -> Kind:
+    if said.asked == "page":
+        return Kind.PAGE
+    if not said.decided:  # nobody could say what the name means
+        return Kind.METADATA if said.filename.endswith(_COMPANIONS) else Kind.FILE
+    return Kind(decided)
+
+
+def _filename(asked: str, kind: Kind) -> str | None:
+    """The distribution file that is meant: of a companion's name without its ending."""
+    if kind is Kind.PAGE:
+        return None
+    companion = next((one for one in _COMPANIONS if asked.endswith(one)), "")
+    return asked.removesuffix(companion) if kind is Kind.METADATA else asked

@@ -1,0 +1,220 @@
+"""Questions about what was served: lists, counts, exports, and who has what rules refuse.
+
+One query covers the recent records of this machine and the columnar files of all nodes. Judging is passed in (see
+`exposure`); SQL for other than these questions may not be added here.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import msgspec
+
+from decider.errors import Fault, InvalidRequest
+from decider.settings import Settings
+from decider.store import Page
+from decider.store.cursors import decode_cursor, encode_cursor
+from decider.usage.answers import (
+    DIMENSIONS,
+    Exposure,
+    SeenFile,
+    UsageCount,
+    UsageTotal,
+    as_count,
+    as_exposure,
+    as_record,
+    as_seen_file,
+)
+from decider.usage.clients import Clients, load_key
+from decider.usage.engine import Engine, open_engine
+from decider.usage.filters import Condition, UsageFilter, condition_of, pattern_condition
+from decider.usage.parts import list_parts, locked
+from decider.usage.queries import EXPOSURE, EXPOSURE_KEY, FILES, LIST, TOTAL, counts_sql
+from decider.usage.records import UsageRecord
+from decider.usage.staging import DATABASE, Staging
+
+__all__ = ["Usage", "local_folder", "parts_folder"]
+
+K = TypeVar("K")
+
+
+def local_folder(settings: Settings) -> Path:
+    """Where this machine keeps what is its own: recent records, its place in the log, the key for pseudonyms."""
+    return Path(settings.data_dir) / "usage"
+
+
+def parts_folder(settings: Settings) -> Path:
+    """Where the columnar files are."""
+    return Path(settings.usage.folder) if settings.usage.folder else local_folder(settings)
+
+
+class Usage:
+    """The records, to be asked; holds nothing open between questions. Each may raise UsageUnavailable."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._local = local_folder(settings)
+        self._folder = parts_folder(settings)
+
+    def records(
+        self, wanted: UsageFilter, *, limit: int = 100, cursor: str | None = None
+    ) -> Page[UsageRecord]:
+        """Records, newest first; raise InvalidRequest for a cursor that is none."""
+        condition = both = self._condition(wanted)
+        place = _read_cursor("usage", cursor, tuple[int, int, str])
+        if place is not None:
+            both = condition & Condition('("at", "id", "node") < (?, ?, ?)', place)
+        with self._asked(condition, wanted.since, wanted.until) as engine:
+            found = (
+                [] if engine is None else engine.run(LIST.format(both.text), (*both.parameters, limit + 1))
+            )
+        more = len(found) > limit
+        return Page(
+            tuple(as_record(row) for row in found[:limit]),
+            _write_cursor("usage", found[limit - 1][:3]) if more else None,
+        )
+
+    def export(self, wanted: UsageFilter) -> Iterator[UsageRecord]:
+        """Every record, newest first, as they are read."""
+        condition = self._condition(wanted)
+        with self._asked(condition, wanted.since, wanted.until) as engine:
+            if engine is not None:
+                for row in engine.rows(LIST.format(condition.text), (*condition.parameters, None)):
+                    yield as_record(row)
+
+    def counts(
+        self, wanted: UsageFilter, by: Sequence[str], *, limit: int = 100, cursor: str | None = None
+    ) -> Page[UsageCount]:
+        """How many records for each value of `by` (names of DIMENSIONS), most first; raise InvalidRequest."""
+        unknown = [name for name in by if name not in DIMENSIONS]
+        if unknown or not by:
+            raise InvalidRequest([Fault("by", f"must be some of {', '.join(DIMENSIONS)}")])
+        (offset,) = _read_cursor("usage-counts", cursor, tuple[int]) or (0,)
+        condition = self._condition(wanted)
+        with self._asked(condition, wanted.since, wanted.until) as engine:
+            found = (
+                []
+                if engine is None
+                else engine.run(
+                    counts_sql(by, condition.text),
+                    (*condition.parameters, limit + 1, offset),
+                )
+            )
+        more = len(found) > limit
+        return Page(
+            tuple(as_count(by, row) for row in found[:limit]),
+            _write_cursor("usage-counts", [offset + limit]) if more else None,
+        )
+
+    def exposure(
+        self,
+        patterns: Sequence[str],
+        is_meant: Callable[[SeenFile], bool],
+        *,
+        since: datetime | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[Exposure]:
+        """Who took files for which `is_meant` holds, of projects that `patterns` match: by file and client."""
+        taken = self._condition(UsageFilter(taken=True, since=since)) & pattern_condition(patterns)
+        both = taken
+        place = _read_cursor("exposure", cursor, tuple[str, str, str, str, str, str])
+        if place is not None:
+            both = taken & Condition(f"({EXPOSURE_KEY}) > (?, ?, ?, ?, ?, ?)", place)
+        with self._asked(taken, since, None) as engine:
+            if engine is None:
+                return Page(())
+            keys = [_key(file) for file in _files(engine, taken) if is_meant(file)]
+            if not keys:
+                return Page(())
+            found = engine.run(EXPOSURE.format(both.text), (*both.parameters, keys, limit + 1))
+        more = len(found) > limit
+        return Page(
+            tuple(as_exposure(row) for row in found[:limit]),
+            _write_cursor("exposure", found[limit - 1][:6]) if more else None,
+        )
+
+    def changes(
+        self, patterns: Sequence[str], is_meant: Callable[[SeenFile], bool], *, since: datetime
+    ) -> tuple[list[SeenFile], UsageTotal]:
+        """The files asked for since then for which `is_meant` holds, served and refused apart, and their total."""
+        asked = self._condition(UsageFilter(since=since)) & pattern_condition(patterns)
+        nothing = UsageTotal(since=since, downloads=0, clients=0)
+        with self._asked(asked, since, None) as engine:
+            if engine is None:
+                return [], nothing
+            files = [file for file in _files(engine, asked) if is_meant(file)]
+            taken = [_key(file) for file in files if file.taken]
+            if not taken:
+                return files, nothing
+            ((downloads, clients),) = engine.run(TOTAL.format(asked.text), (*asked.parameters, taken))
+        return files, UsageTotal(since=since, downloads=downloads, clients=clients)
+
+    def _condition(self, wanted: UsageFilter) -> Condition:
+        return condition_of(wanted, Clients(load_key(self._local)))
+
+    @contextmanager
+    def _asked(
+        self, condition: Condition, since: datetime | None, until: datetime | None
+    ) -> Iterator[Engine | None]:
+        """An engine over the files of those days, and the recent records of that condition; None: there are none."""
+        if not self._folder.is_dir():
+            yield None
+            return
+        with locked(self._folder, exclusive=False), tempfile.TemporaryFile(dir=self._folder) as recent:
+            node, parts, count = self._sources(recent, condition, since, until)
+            if not parts and not count:
+                yield None
+                return
+            with open_engine(
+                parts, recent if count else None, node=node, temporary=self._local / "temporary"
+            ) as engine:
+                yield engine
+
+    def _sources(
+        self, recent: IO[bytes], condition: Condition, since: datetime | None, until: datetime | None
+    ) -> tuple[str, list[Path], int]:
+        """Our node, the columnar files, and how many recent records were written to `recent`."""
+        days = (_day(since), _day(until))
+        if not (self._local / DATABASE).exists():
+            return "", [part.path(self._folder) for part in list_parts(self._folder, *days)], 0
+        with closing(Staging(self._local)) as staging, staging.snapshot():
+            # In this order: what leaves the snapshot's records has its file before, and a file that comes later
+            # holds records that are still among them.
+            parts = list_parts(self._folder, *days)
+            node = staging.node
+            unsealed = [
+                Condition('NOT ("day" = ? AND "id" <= ?)', (part.day, part.last))
+                for part in parts
+                if part.node == node
+            ]
+            for one in unsealed:
+                condition &= one
+            count = staging.write_json(recent, condition)
+        return node, [part.path(self._folder) for part in parts], count
+
+
+def _files(engine: Engine, condition: Condition) -> Iterator[SeenFile]:
+    for row in engine.rows(FILES.format(condition.text), condition.parameters):
+        yield as_seen_file(row)
+
+
+def _key(file: SeenFile) -> str:
+    """As queries.FILE_KEY makes it."""
+    return f"{file.project}/{file.repository}/{file.filename}/{file.sha256 or ''}"
+
+
+def _day(at: datetime | None) -> date | None:
+    return None if at is None else at.astimezone(UTC).date()
+
+
+def _write_cursor(listing: str, key: Sequence[Any]) -> str:
+    return encode_cursor(listing, msgspec.json.encode(key).decode())
+
+
+def _read_cursor(listing: str, cursor: str | None, kind: type[K]) -> K | None:
+    """The key that _write_cursor was given; raise InvalidRequest for a cursor that is none of that listing."""
+    key = decode_cursor(listing, cursor)
+    return msgspec.json.decode(key, type=kind) if key else None
