@@ -1,16 +1,63 @@
 """The store, whichever it is: the audit log and its chain."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from decider.store import AuditEntry, AuditFault, Page, Role
-from decider.store.audit import decode_entry, encode_entry, entry_hash
+from decider.store.audit import canonical_json, decode_entry, encode_entry, entry_hash
 from decider.store.transactional import TransactionalStore
-from tests.stores import AT, BLOCK, LATER, AuditRows, StoreKind, add, all_of, block, replace, replace_feed
+from tests.stores import (
+    AT,
+    BLOCK,
+    FULL,
+    LATER,
+    AuditRows,
+    StoreKind,
+    add,
+    all_of,
+    block,
+    replace,
+    replace_feed,
+)
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**53), 2**53)
+        | st.text(st.characters(exclude_categories=["Cs"])),
+        lambda inner: (
+            st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner)
+        ),
+    )
+)
+def test_canonical_json(value: Any) -> None:
+    """The JSON that is hashed is what any JSON library writes, with sorted keys and no blanks."""
+    written = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    assert canonical_json(value) == written.encode()
+
+
+def test_hash_can_be_recomputed(store: TransactionalStore) -> None:
+    """Whoever gets the entries as JSON can follow the chain with nothing but SHA-256."""
+    add(store, FULL)
+    store.replace_ruleset("feed", [block("ü")], actor="josé", at=LATER)
+    listed = json.loads(msgspec.json.encode(store.list_audit().items))
+    previous = "0" * 64
+    for entry in listed:
+        claimed = entry.pop("hash")
+        text = json.dumps(entry, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        assert hashlib.sha256(text.encode()).hexdigest() == claimed
+        assert entry["previous_hash"] == previous
+        previous = claimed
 
 
 def test_audit_entries(store: TransactionalStore) -> None:
@@ -92,7 +139,8 @@ def test_audit_is_walked_in_order(store: TransactionalStore) -> None:
     for number in range(130):
         store.add_token(f"t{number}", Role.READER, f"hash-{number}", actor="ann", at=AT)
     assert [entry.id for entry in store.iterate_audit()] == list(range(1, 131))
-    assert len(all_of(store.list_audit, actor="ann", limit=60)) == 130
+    for filters in ({}, {"actor": "ann"}, {"since": AT}):
+        assert [entry.id for entry in all_of(store.list_audit, limit=60, **filters)] == list(range(1, 131))
     assert store.verify_audit() == (130, ())
 
 

@@ -44,6 +44,7 @@ from decider.store.redis_keys import (
     TOKENS,
     USED,
     index_range,
+    padded,
     parse_seen_key,
     seen_key,
 )
@@ -270,7 +271,7 @@ def _entries(session: Session, after: int, last: str = "+") -> Iterator[tuple[in
 
 
 def _indexed_entries(session: Session, wanted: tuple[str, str], after: int) -> Iterator[tuple[int, bytes]]:
-    for ids in _ids(session, AUDIT_INDEX, wanted, f"{after:018}"):
+    for ids in _ids(session, AUDIT_INDEX, wanted, padded(after)):
         for start in range(0, len(ids), _AUDIT_CHUNK):
             numbers = [int(entry_id) for entry_id in ids[start : start + _AUDIT_CHUNK]]
             found = session.call_all([("XRANGE", AUDIT, number, number) for number in numbers])

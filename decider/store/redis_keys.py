@@ -32,6 +32,7 @@ __all__ = [
     "USED",
     "audit_member",
     "index_range",
+    "padded",
     "parse_seen_key",
     "review_members",
     "rule_members",
@@ -89,7 +90,12 @@ def review_members(stored: StoredReview) -> Iterator[str]:
 
 def audit_member(field: str, value: str, entry_id: int) -> str:
     """The member of an entry in AUDIT_INDEX."""
-    return _member(field, value, f"{entry_id:018}")
+    return _member(field, value, padded(entry_id))
+
+
+def padded(entry_id: int) -> str:
+    """An audit id as text that sorts like the number."""
+    return f"{entry_id:018}"
 
 
 def index_range(field: str, value: str, after: str) -> tuple[str, str]:

@@ -45,6 +45,7 @@ from decider.store.redis_keys import (
     USED,
     audit_member,
     index_range,
+    padded,
     review_members,
     rule_members,
     seen_key,
@@ -199,7 +200,7 @@ class RedisTransaction:
         members += [audit_member("rule", rule, entry.id) for rule in rules_of(entry)]
         self._latest = max(self._latest, to_micros(entry.at))
         self._commands.append(("XADD", AUDIT, f"{entry.id}-0", "entry", encode_entry(entry)))
-        self._commands.append(("ZADD", AUDIT_TIMES, self._latest, entry.id))
+        self._commands.append(("ZADD", AUDIT_TIMES, self._latest, padded(entry.id)))
         self._many(("ZADD", AUDIT_INDEX), (part for member in members for part in (0, member)))
         self.state.audit_head = Head(entry.id, entry.hash)
 
