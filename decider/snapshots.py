@@ -13,11 +13,13 @@ from decider.errors import StoreUnavailable
 from decider.rules import Snapshot
 from decider.store import Store
 
-__all__ = ["REVISION_CHECK_S", "SnapshotKeeper"]
+__all__ = ["MAX_LAG_S", "RETRY_S", "REVISION_CHECK_S", "SnapshotKeeper"]
 
 log = logging.getLogger(__name__)
 
 REVISION_CHECK_S = 0.05
+MAX_LAG_S = 0.2  #: how old rules may be for those who do not wait until the store was asked again
+RETRY_S = 0.5  #: a store that is away is not asked for each decision
 
 
 class SnapshotKeeper:
@@ -31,49 +33,62 @@ class SnapshotKeeper:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
-        self._checked_at = float("-inf")
+        self._asked_at = float("-inf")  # and answered or refused
         self._confirmed_at = float("-inf")
+        self._is_degraded = False
 
     @property
     def is_degraded(self) -> bool:
         """Whether the last attempt to ask the store failed."""
-        return self._checked_at > self._confirmed_at
+        return self._is_degraded
 
     def current(self) -> Snapshot:
         """The rules in force; raise StoreUnavailable when there are none, or none young enough."""
         now = self._monotonic()
-        snapshot = self._snapshot
-        if snapshot is not None and now - self._checked_at < REVISION_CHECK_S and not self.is_degraded:
-            return snapshot
-        # One thread asks; the others go on with what there is, unless there is nothing yet.
-        if self._lock.acquire(blocking=snapshot is None):
+        if now - self._confirmed_at < REVISION_CHECK_S and self._snapshot is not None:
+            return self._snapshot
+        # One thread asks. The others go on meanwhile, but not by rules of whose age nobody knows anything: after an
+        # idle hour the second request must not be decided by the rules of an hour ago.
+        may_go_on = self._is_degraded or now - self._confirmed_at < MAX_LAG_S
+        if self._lock.acquire(blocking=self._snapshot is None or not may_go_on):
             try:
-                self._refresh()
+                if now - self._confirmed_at >= REVISION_CHECK_S and not self._was_just_refused():
+                    self._ask()
             finally:
                 self._lock.release()
+        return self._usable()
+
+    def refresh(self) -> Snapshot:
+        """As current, but asks the store now: what this process has just changed is seen."""
+        with self._lock:
+            self._ask()
+        return self._usable()
+
+    def _usable(self) -> Snapshot:
         if self._snapshot is None:
             raise StoreUnavailable("the store is away and no rules were loaded before")
         if self._monotonic() - self._confirmed_at > self._max_policy_age_s:
             raise StoreUnavailable("the store is away, and the rules loaded before are too old to decide by")
         return self._snapshot
 
-    def refresh(self) -> Snapshot:
-        """As current, but asks the store now: what this process has just changed is seen."""
-        with self._lock:
-            self._refresh()
-        return self.current()
+    def _was_just_refused(self) -> bool:
+        return self._is_degraded and self._monotonic() - self._asked_at < RETRY_S
 
-    def _refresh(self) -> None:
-        now = self._monotonic()
-        if self.is_degraded and now - self._checked_at < 1.0 and self._snapshot is not None:
-            return  # a store that is away is not asked for each decision
+    def _ask(self) -> None:
+        started = self._monotonic()
         try:
             self._snapshot = self._load(self._snapshot)
         except StoreUnavailable as error:
-            self._checked_at = now
-            log.warning("store.unavailable", extra={"cause": str(error)})
-            return
-        self._checked_at = self._confirmed_at = now
+            if not self._is_degraded:
+                log.warning("store.unavailable", extra={"cause": str(error)})
+            self._is_degraded = True
+        else:
+            if self._is_degraded:
+                log.warning("store.back", extra={"revision": self._snapshot.revision})
+            # What it said is as old as the question.
+            self._confirmed_at = started
+            self._is_degraded = False
+        self._asked_at = self._monotonic()
 
     def _load(self, snapshot: Snapshot | None) -> Snapshot:
         if snapshot is not None:
