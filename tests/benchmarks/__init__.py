@@ -1,0 +1,1 @@
+"""What decider costs, measured beside what a user would have without it: `python -m tests.benchmarks --help`."""

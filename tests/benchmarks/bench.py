@@ -1,0 +1,115 @@
+"""What every part of a run shares: how much to do, the index, plain nginx, deciders."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tests.benchmarks.load import GZIP, HTML, JSON, OneClient
+from tests.benchmarks.nginx_servers import PlainNginx, StandIn
+from tests.benchmarks.recording import Recording
+from tests.stack import Stack, system_trust
+
+__all__ = ["FULL", "SMOKE", "Bench", "Scale", "interleaved"]
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much is measured."""
+
+    load_s: int  #: of one run of wrk
+    repetitions: int
+    installs: int  #: repetitions of each installation
+    projects: int  #: cold pages
+    rules: Sequence[int]  #: numbers of rules that decisions are timed with
+    workers: Sequence[int]  #: of the decider, that uncached decisions are counted with
+    blocks: int
+    clients: int  #: light ones, at once
+    resolves: int  #: real ones, at once
+    mixed_requests: int
+
+
+FULL = Scale(
+    load_s=2,
+    repetitions=5,
+    installs=3,
+    projects=40,
+    rules=(10, 1_000, 100_000, 1_000_000),
+    workers=(1, 2, 4),
+    blocks=100,
+    clients=500,
+    resolves=16,
+    mixed_requests=500_000,
+)
+SMOKE = Scale(
+    load_s=1,
+    repetitions=1,
+    installs=1,
+    projects=3,
+    rules=(10, 1_000),
+    workers=(1,),
+    blocks=3,
+    clients=20,
+    resolves=2,
+    mixed_requests=1_000,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One run."""
+
+    folder: Path  #: of this run, removed after it
+    cache: Path  #: kept between runs
+    scale: Scale
+    recording: Recording
+    stand_in: StandIn
+    plain: PlainNginx
+
+    @contextmanager
+    def decider(self, *, workers: int = 2, top: str = "", name: str = "decider-") -> Iterator[Stack]:
+        """A decider with empty caches, in front of the stand-in."""
+        stack = Stack(
+            index_url=self.stand_in.url,
+            workers=workers,
+            top=top,
+            # Pages stay as they are while a part runs, whatever the machine is busy with.
+            index='page_ttl = "1h"',
+            environment=system_trust(self.stand_in.ca_file),
+            folder_name=name,
+        )
+        try:
+            stack.start()
+            yield stack
+        finally:
+            stack.close()
+
+    def publish(self, stack: Stack, projects: Sequence[str], files: Mapping[str, Sequence[str]]) -> None:
+        """Give plain nginx, byte for byte, the pages and files that decider serves."""
+        client = OneClient(stack.port)
+        for project in projects:
+            for accept, name in ((JSON, "index.json"), (HTML, "index.html")):
+                target = self.plain.site / "simple" / project / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(client.get(f"/simple/{project}/", accept)[0])
+                packed = client.get(f"/simple/{project}/", {**accept, **GZIP})[0]
+                target.with_suffix(f"{target.suffix}.gz").write_bytes(packed)
+        for project, names in files.items():
+            for name in names:
+                target = self.plain.site / "files" / project / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(client.get(f"/files/{project}/{name}", {})[0])
+        client.close()
+
+
+def interleaved(measures: Mapping[str, Callable[[], T]], repetitions: int) -> dict[str, list[T]]:
+    """Each measured so many times, taking turns: A B C A B C …"""
+    found: dict[str, list[T]] = {name: [] for name in measures}
+    for _ in range(repetitions):
+        for name, measure in measures.items():
+            found[name].append(measure())
+    return found
