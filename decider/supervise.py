@@ -1,4 +1,4 @@
-"""`decider up`: nginx and gunicorn in the foreground, as one supervised whole.
+"""`decider up`: nginx, gunicorn and the collector of usage in the foreground, as one supervised whole.
 
 A child that dies is started again; SIGTERM and SIGINT stop both and leave nothing behind; SIGHUP reads the
 configuration again and reloads both without dropping a request. What a request means may not be added here.
@@ -41,10 +41,16 @@ _STABLE_S = 5.0  #: a child that lived this long is started again at once
 _MAX_PAUSE_S = 10.0
 _ACCEPTED = "run/accepted.json"
 _CONFIG = "run/nginx.conf"
+_COLLECTOR = "usage"
 
 
 def prepare_data_dir(settings: Settings, user: WorkerUser | None) -> Path:
-    """Make data_dir and its folders, for this process and for nginx's `user`; raise CannotStart."""
+    """Make data_dir and its folders, for this process and for nginx's `user`; raise CannotStart.
+
+    Without a configuration file the directory of packages is made too: the defaults have to serve as they are.
+    """
+    if settings.config_file is None:
+        _make_default_packages(settings)
     data_dir = Path(settings.data_dir)
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -61,6 +67,15 @@ def prepare_data_dir(settings: Settings, user: WorkerUser | None) -> Path:
     except OSError as error:
         raise CannotStart(f"data_dir {data_dir}: {error.strerror}") from error
     return data_dir
+
+
+def _make_default_packages(settings: Settings) -> None:
+    for index in settings.indexes:
+        if index.path is not None:
+            try:
+                Path(index.path).mkdir(exist_ok=True)
+            except OSError as error:
+                raise CannotStart(f"index {index.name}: {index.path}: {error.strerror}") from error
 
 
 def _prepare_decisions_folder(folder: Path | None, user: WorkerUser | None) -> None:
@@ -139,6 +154,10 @@ class _Child:
             self.process.send_signal(number)
 
 
+def _collector() -> _Child:
+    return _Child(_COLLECTOR, [sys.executable, "-m", "decider.usage", _ACCEPTED], signal.SIGTERM)
+
+
 def _in_child() -> None:
     """Between fork and exec: end with the supervisor, however it ends, and take signals again (prctl(2))."""
     pr_set_pdeathsig = 1
@@ -147,7 +166,7 @@ def _in_child() -> None:
 
 
 class Supervisor:
-    """nginx and gunicorn over one data_dir."""
+    """nginx, gunicorn and the collector of usage over one data_dir."""
 
     def __init__(self, settings: Settings, *, reload_settings: Callable[[], Settings]) -> None:
         self._settings = settings
@@ -167,6 +186,8 @@ class Supervisor:
         self._accept(self._settings)
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._children = [
+            # Before the others, so that it is stopped after them: nginx's last lines are collected too.
+            *([_collector()] if self._settings.usage.enabled else []),
             _Child("decider", [sys.executable, "-m", "decider.wsgi", _ACCEPTED], signal.SIGTERM),
             _Child(
                 "nginx",
@@ -308,6 +329,8 @@ class Supervisor:
             return
         for child in self._children:
             child.signal(signal.SIGHUP)
+        if settings.usage.enabled and self._children[0].name != _COLLECTOR:
+            self._children.insert(0, _collector())  # started as whatever is not running
         log.info("reload.done")
 
     def _follow_addresses(self) -> None:
