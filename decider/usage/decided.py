@@ -28,7 +28,6 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     index: str | None = None
     uploaded: datetime | None = None
     attested: bool = False
-    user: str | None = None  #: the token's name, where the repository asks for one
 
 
 def decided_header(decision: FileDecision, *, requested: str) -> str:

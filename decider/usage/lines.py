@@ -24,8 +24,9 @@ class _Line(msgspec.Struct, frozen=True, gc=False):
     """The object that nginx writes; every text may be empty."""
 
     at: float  #: seconds since 1970, milliseconds behind the point
-    asked: Literal["page", "file"]
+    asked: Literal["page", "json", "file"]
     client: str
+    user: str
     repository: str
     project: str
     filename: str
@@ -61,7 +62,7 @@ def parse_line(line: bytes, clients: Clients) -> Row | None:
         kind=kind,
         method=said.method[:16],
         client=clients.name(said.client),
-        user=decided.user,
+        user=said.user or None,
         installer=installer.name,
         installer_version=installer.version,
         python=installer.python,
@@ -85,7 +86,7 @@ def parse_line(line: bytes, clients: Clients) -> Row | None:
 
 
 def _kind(said: _Line, decided: str) -> Kind:
-    if said.asked == "page":
+    if said.asked != "file":
         return Kind.PAGE
     if not said.decided:  # nobody could say what the name means
         return Kind.METADATA if said.filename.endswith(_COMPANIONS) else Kind.FILE

@@ -6,6 +6,7 @@ in `gate`, `project_list` and `project_json`.
 
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import sha256
 
 from flask import Response, request
@@ -20,6 +21,7 @@ from decider.web.problems import problem, problem_response
 __all__ = [
     "PAGE_LIFETIME_S",
     "VARY",
+    "Refused",
     "answer",
     "argument",
     "asked_format",
@@ -68,16 +70,28 @@ def asked_format() -> PageFormat:
 # -- Decisions: asked by auth_request, kept for a second
 
 
-def answer(decide: Callable[[], dict[str, str] | None]) -> Response:
-    """200 with the headers that `decide` gives, 403 where it gives none or raises."""
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A no, and what nginx is to know of it."""
+
+    headers: dict[str, str]
+
+
+def answer(decide: Callable[[], dict[str, str] | Refused]) -> Response:
+    """200 with the headers that `decide` gives, 403 where it refuses or raises."""
+    headers: dict[str, str] = {}
+    status = 403
     try:
         reader = _authenticate_reader()
-        headers = decide()
-        if headers is not None and reader is not None:
+        if reader is not None:
             headers["X-Decider-User"] = reader
+        decided = decide()
+        status, headers = (
+            (403, headers | decided.headers) if isinstance(decided, Refused) else (200, headers | decided)
+        )
     except DeciderError:
-        headers = None
-    return _kept_briefly(Response(status=403) if headers is None else Response(status=200, headers=headers))
+        pass  # nginx asks for the words of it
+    return _kept_briefly(Response(status=status, headers=headers))
 
 
 def _authenticate_reader() -> str | None:

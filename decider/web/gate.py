@@ -13,8 +13,11 @@ from decider.decision import FileDecision, Verdict, list_page, refusal_phrase
 from decider.index.location import Location
 from decider.pages import PageFormat, render_page, render_projects
 from decider.repository import LocatedDecision
+from decider.usage.decided import HEADER as RECORD_HEADER
+from decider.usage.decided import decided_header
 from decider.web import services
 from decider.web.exchange import (
+    Refused,
     answer,
     argument,
     asked_format,
@@ -63,12 +66,14 @@ def decide_projects() -> Response:
 def decide_file() -> Response:
     """May the file be served: with where its bytes are."""
 
-    def decide() -> dict[str, str] | None:
+    def decide() -> dict[str, str] | Refused:
         located = _decide_file(asked_by=argument("X-Decider-Client"))
-        if located.decision.verdict.is_refusal or located.location is None:
-            return None
+        record = decided_header(located.decision, requested=argument("X-Decider-File"))
         place = located.location
+        if located.decision.verdict.is_refusal or place is None:
+            return Refused({RECORD_HEADER: record})
         headers = {
+            RECORD_HEADER: record,
             "X-Decider-Root": place.root,
             "X-Decider-Path": place.path.encode().decode("latin-1"),
             "X-Decider-Index": place.index,
