@@ -23,6 +23,7 @@ __all__ = ["Command", "Session", "Sessions", "pairs"]
 Command = tuple[str | bytes | int, ...]
 
 _CONNECT_TIMEOUT_S = 1.0
+_PIECE_BYTES = 65_536
 _BATCH = 1000  # commands sent before their replies are read: neither side has to buffer more
 
 
@@ -37,7 +38,7 @@ class Session:
 
     def call(self, *command: str | bytes | int) -> Any:
         """The reply to one command."""
-        self._connection.send_command(*command)
+        self._connection.send_packed_command([_pack(command)])
         return self._connection.read_response()
 
     def call_all(self, commands: Sequence[Command]) -> list[Any]:
@@ -45,7 +46,7 @@ class Session:
         replies: list[Any] = []
         for start in range(0, len(commands), _BATCH):
             batch = commands[start : start + _BATCH]
-            self._send(batch)
+            self._connection.send_packed_command(list(_pack_all(batch)))
             replies.extend(self._connection.read_response() for _ in batch)
         return replies
 
@@ -64,9 +65,6 @@ class Session:
             if isinstance(reply, ResponseError):
                 raise reply
         return replies
-
-    def _send(self, commands: Iterable[Command]) -> None:
-        self._connection.send_packed_command(self._connection.pack_commands(commands))
 
 
 class Sessions:
@@ -108,6 +106,26 @@ class Sessions:
 def pairs(reply: Sequence[bytes]) -> dict[bytes, bytes]:
     """A hash, from fields and values in turn."""
     return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def _pack(command: Command) -> bytes:
+    # As the protocol wants it (RESP); the client library takes five times as long over a feed's million values.
+    parts = [b"*%d\r\n" % len(command)]
+    for value in command:
+        data = value if isinstance(value, bytes) else str(value).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(parts)
+
+
+def _pack_all(commands: Iterable[Command]) -> Iterator[bytes]:
+    """The commands, joined to pieces that are worth a system call each."""
+    piece = b""
+    for command in commands:
+        piece += _pack(command)
+        if len(piece) > _PIECE_BYTES:
+            yield piece
+            piece = b""
+    yield piece
 
 
 def _make_pool(address: RedisAddress, timeout_s: float) -> ConnectionPool:
