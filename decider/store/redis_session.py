@@ -32,9 +32,8 @@ class Session:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self.in_doubt = (
-            False  #: EXEC was sent and not answered: the commands may have taken effect, or yet may
-        )
+        #: EXEC was sent and not answered: the commands may have taken effect, or yet may
+        self.in_doubt = False
 
     def call(self, *command: str | bytes | int) -> Any:
         """The reply to one command."""
