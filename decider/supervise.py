@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import time
@@ -22,14 +21,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from decider.data_dir import prepare_data_dir, replace_file
 from decider.errors import CannotStart, DeciderError, InvalidSettings
 from decider.index.hosts import host_and_port
 from decider.nginx_config import decisions_folder, render_nginx_config
+from decider.nginx_program import find_nginx, nginx_fault
 from decider.settings import Settings, settings_to_json
-from decider.worker_user import WorkerUser, worker_user
+from decider.worker_user import worker_user
 from decider.wsgi import SOCKET
 
-__all__ = ["Supervisor", "nginx_fault", "prepare_data_dir"]
+__all__ = ["Supervisor"]
 
 log = logging.getLogger(__name__)
 
@@ -42,85 +43,6 @@ _MAX_PAUSE_S = 10.0
 _ACCEPTED = "run/accepted.json"
 _CONFIG = "run/nginx.conf"
 _COLLECTOR = "usage"
-
-
-def prepare_data_dir(settings: Settings, user: WorkerUser | None) -> Path:
-    """Make data_dir and its folders, for this process and for nginx's `user`; raise CannotStart.
-
-    Without a configuration file the directory of packages is made too: the defaults have to serve as they are.
-    """
-    if settings.config_file is None:
-        _make_default_packages(settings)
-    data_dir = Path(settings.data_dir)
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        if user is not None and not data_dir.stat().st_mode & 0o001:
-            # nginx's workers start inside it and go down from there; what is private has modes of its own.
-            data_dir.chmod(data_dir.stat().st_mode | 0o011)
-        for name in ("run", "cache", "temp", "logs", "metadata", "staged"):
-            folder = data_dir / name
-            folder.mkdir(exist_ok=True)
-            folder.chmod(0o755 if name in {"metadata", "staged"} else 0o750)
-            if user is not None and name not in {"metadata", "staged"}:
-                os.chown(folder, user.uid if name in {"cache", "temp"} else 0, user.gid)
-        _prepare_decisions_folder(decisions_folder(settings), user)
-    except OSError as error:
-        raise CannotStart(f"data_dir {data_dir}: {error.strerror}") from error
-    return data_dir
-
-
-def _make_default_packages(settings: Settings) -> None:
-    for index in settings.indexes:
-        if index.path is not None:
-            try:
-                Path(index.path).mkdir(exist_ok=True)
-            except OSError as error:
-                raise CannotStart(f"index {index.name}: {index.path}: {error.strerror}") from error
-
-
-def _prepare_decisions_folder(folder: Path | None, user: WorkerUser | None) -> None:
-    """Make the folder in memory for decisions whose keys hold tokens, for nginx's own user alone; raise CannotStart."""
-    if folder is None:
-        return
-    if not folder.parent.is_dir():
-        raise CannotStart(f'read_access = "token" keeps decisions in memory, and there is no {folder.parent}')
-    folder.mkdir(mode=0o700, exist_ok=True)
-    owner = user.uid if user is not None else os.geteuid()
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {owner, os.geteuid()}:
-        raise CannotStart(f"{folder} belongs to someone else")
-    folder.chmod(0o700)
-    os.chown(folder, owner, -1)
-
-
-def find_nginx() -> str:
-    """The path of nginx; raise CannotStart with what to do where there is none."""
-    found = shutil.which(
-        "nginx", path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-    )
-    if found is None:
-        raise CannotStart("nginx is not installed: apt-get install nginx")
-    return found
-
-
-def nginx_fault(data_dir: Path, config: str) -> str | None:
-    """What `nginx -t` finds wrong with a configuration (its path below data_dir); None when nothing."""
-    done = subprocess.run(
-        [find_nginx(), "-t", "-q", "-p", "./", "-e", "stderr", "-c", config],
-        cwd=data_dir,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return None if done.returncode == 0 else done.stderr.strip()
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Replace a file at once, so that who reads it sees the old or the new one."""
-    fresh = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as handle:
-        handle.write(content)
-    fresh.replace(path)
 
 
 @dataclass
@@ -227,12 +149,12 @@ class Supervisor:
         """Write what the children read, once nginx has found it good; raise CannotStart or InvalidSettings."""
         text = render_nginx_config(settings, prefix="", user=self._user)
         trial = f"{_CONFIG}.trial"
-        _write(self._data_dir / trial, text.encode(), 0o600)
+        replace_file(self._data_dir / trial, text.encode(), 0o600)
         fault = nginx_fault(self._data_dir, trial)
         if fault is not None:
             raise CannotStart(f"nginx refuses its configuration: {fault}")
         (self._data_dir / trial).replace(self._data_dir / _CONFIG)
-        _write(self._data_dir / _ACCEPTED, settings_to_json(settings), 0o600)
+        replace_file(self._data_dir / _ACCEPTED, settings_to_json(settings), 0o600)
         self._settings = settings
         self._addresses = _resolve(settings)
 

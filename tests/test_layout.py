@@ -18,14 +18,14 @@ COLUMNS: tuple[frozenset[str], ...] = tuple(
     frozenset(column.split())
     for column in (
         "__init__ errors addresses record_names tokens logs",
-        "names pip_config",
+        "names pip_config children nginx_program",
         "files certificates requirements_files",
         "pages rules",
         "decision settings",
         "explanations index store",
-        "snapshots writes usage webhooks worker_user",
+        "snapshots writes usage webhooks worker_user project_lists",
         "repository nginx_config",
-        "services",
+        "services data_dir",
         "web",
         "wsgi",
         "supervise",
@@ -54,7 +54,7 @@ HOMES = {
     "redis": {"store"},
     "sqlite3": {"store", "usage"},
     "gunicorn": {"wsgi", "logs"},
-    "subprocess": {"supervise", "usage"},
+    "subprocess": {"supervise", "usage", "children", "nginx_program"},
 }
 
 
@@ -186,7 +186,7 @@ def test_no_registry_is_named() -> None:
     # Put together here, so that this file does not name them either.
     names = [
         ("pypi", "org"),
-        ("pythonhosted", "org"),
+        ("python" + "hosted", "org"),
         ("npmjs", "com"),
         ("npmjs", "org"),
         ("deb", "debian", "org"),

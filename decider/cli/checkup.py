@@ -6,13 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from decider.data_dir import prepare_data_dir
 from decider.errors import DeciderError
 from decider.index.local import LocalIndex
 from decider.index.remote import RemoteIndex
 from decider.nginx_config import render_nginx_config
+from decider.nginx_program import nginx_fault
 from decider.services import Services, build
 from decider.settings import Settings
-from decider.supervise import nginx_fault, prepare_data_dir
 from decider.worker_user import WorkerUser, worker_user
 
 __all__ = ["Finding", "checkup"]

@@ -8,12 +8,13 @@ from typing import NoReturn
 import click
 
 from decider.cli.context import Invocation, common_options, pass_invocation
+from decider.data_dir import prepare_data_dir
 from decider.errors import DeciderError
 from decider.logs import configure
 from decider.nginx_config import render_nginx_config
 from decider.settings import Settings, settings_to_json
 from decider.store import Role, open_store
-from decider.supervise import Supervisor, prepare_data_dir
+from decider.supervise import Supervisor
 from decider.tokens import hash_secret, new_secret
 from decider.worker_user import worker_user
 
