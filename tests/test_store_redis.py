@@ -313,6 +313,30 @@ def test_change_gets_lost(redis_store: RedisStore, proxy: BreakingProxy, how: Br
     assert proxy.broken == 1
 
 
+def test_outcome_is_not_known(
+    redis_store: RedisStore, proxy: BreakingProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Redis stays away after a change was sent, nobody claims to know whether it was made."""
+    monkeypatch.setattr("decider.store.redis_changes._SETTLE_PAUSES_S", (0, 0))
+    with closing(open_redis(f"redis://127.0.0.1:{proxy.port}/0")) as store:
+        add(store)
+        proxy.close()  # the connection there is stays, no other comes through
+        proxy.arm(Break.AFTER)
+        with pytest.raises(StoreUnavailable, match="whether it took effect is not known"):
+            add(store, block("made"))
+    assert [rule.project for rule in redis_store.load_rules()[1]] == ["acme", "made"]
+
+
+def test_patience_ends(redis_store: RedisStore, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that cannot get its turn gives up in the end, and has changed nothing; the next one goes on."""
+    monkeypatch.setattr("decider.store.redis_changes._PATIENCE_S", 0.1)
+    client.set("decider:turn", "another")
+    with pytest.raises(StoreUnavailable, match="other changes came first for too long"):
+        add(redis_store)
+    client.delete("decider:turn")
+    assert add(redis_store).id == "r0000001"
+
+
 def test_slow_change_gets_its_turn(redis_store: RedisStore, redis_server: RedisServer) -> None:
     """A change that takes long among many quick ones is not starved by them, and they go on after it."""
     done = threading.Event()
