@@ -3,6 +3,7 @@
 import select
 import socket
 import threading
+from contextlib import suppress
 from enum import Enum
 
 __all__ = ["Break", "BreakingProxy"]
@@ -41,6 +42,11 @@ class BreakingProxy:
         self._held.clear()
 
     def close(self) -> None:
+        """Let nobody through any more; those who are connected stay."""
+        with suppress(OSError):
+            self._listener.shutdown(
+                socket.SHUT_RDWR
+            )  # close() alone would still let one in, who is being waited for
         self._listener.close()
         for server, _ in self._held:
             server.close()
