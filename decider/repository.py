@@ -22,12 +22,13 @@ from decider.decision import (
     owner_rule,
     page_fingerprint,
 )
-from decider.errors import Fault, FileNotListed, InvalidRequest, ProjectNotFound
+from decider.errors import Fault, FileNotListed, InvalidRequest
 from decider.files import ProjectPage
 from decider.index import Index
 from decider.index.hosts import FileHosts
 from decider.index.location import COMPANIONS, Companion, Location, locate_local, locate_remote, locate_url
 from decider.names import Kind, NormalizedName, parse_pattern
+from decider.ownership import Ownership
 from decider.rules import Snapshot
 from decider.settings import RepositorySettings, Settings
 from decider.snapshots import SnapshotKeeper
@@ -63,6 +64,9 @@ class Repositories:
         self._clock = clock
         self.keeper = keeper or SnapshotKeeper(store, max_policy_age_s=settings.max_policy_age_s)
         self.writes = writes or PendingWrites(store, clock=clock)
+        self._ownership = Ownership(
+            settings, self.indexes, keeper=self.keeper, writes=self.writes, clock=clock
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -91,7 +95,8 @@ class Repositories:
         Raise ProjectNotFound, UnreadablePage, IndexUnavailable, IndexTimeout or StoreUnavailable.
         """
         at = at or self._clock()
-        snapshot = snapshot or self.snapshot()
+        if snapshot is None:  # one without rules is false
+            snapshot = self.snapshot()
         pages = self._pages(repository, project, snapshot, at)
         first_seen = self._first_seen(pages, snapshot, repository)
         return decide_page(
@@ -177,8 +182,11 @@ class Repositories:
         settings = self._index_settings.get(index)
         if settings is None or settings.url is None or not target:
             return None
-        url = urljoin(source, target)
-        parts = urlsplit(url)
+        try:
+            url = urljoin(source, target)
+            parts = urlsplit(url)
+        except ValueError:
+            return None
         is_downgrade = source.startswith("https:") and parts.scheme != "https"
         if (
             is_downgrade
@@ -190,57 +198,14 @@ class Repositories:
         return locate_url(settings, url, key_digest="")
 
     def claim_local_projects(self) -> None:
-        """Claim the names that internal indexes which can list them cheaply (directories) have."""
-        snapshot = self.snapshot()
-        at = self._clock()
-        for name, index in self.indexes.items():
-            if self._index_settings[name].is_local:
-                unowned = [p for p in index.fetch_projects() if not self._is_owned(snapshot, p, at)]
-                self.writes.claim(name, unowned)
-
-    # -- Which index answers (DESIGN, section 5: ownership first)
+        """As Ownership.claim_local_projects."""
+        self._ownership.claim_local_projects()
 
     def _pages(
         self, repository: str, project: NormalizedName, snapshot: Snapshot, at: datetime
     ) -> tuple[ProjectPage, ...]:
-        """The owner's page, then those that its `extends` merges in."""
-        settings = self._repository(repository)
-        own = owner_rule(snapshot.rules_for(project, repository, sha256=frozenset()), at=at)
-        if own is None:
-            return (self._first_page(settings, project),)
-        if own.index not in settings.indexes:
-            raise ProjectNotFound(
-                project,
-                own.index,
-                f"`{project}` belongs to index `{own.index}`, which is not in this repository",
-            )
-        page = self.indexes[own.index].fetch_page(project)
-        if page is None:
-            raise ProjectNotFound(project, own.index)
-        others = (
-            self.indexes[name].fetch_page(project) for name in own.extends or () if name in self.indexes
-        )
-        return (page, *(other for other in others if other is not None))
-
-    def _first_page(self, settings: RepositorySettings, project: NormalizedName) -> ProjectPage:
-        """The page of the first index that has the project; internal ones are asked before all others.
-
-        An index that cannot be asked raises: it is not one that does not have the project.
-        """
-        for name in sorted(settings.indexes, key=lambda name: not self.indexes[name].is_internal):
-            index = self.indexes[name]
-            page = index.fetch_page(project)
-            if page is not None:
-                if index.is_internal:
-                    self.writes.claim(name, [project])
-                return page
-        raise ProjectNotFound(project)
-
-    def _is_owned(self, snapshot: Snapshot, project: NormalizedName, at: datetime) -> bool:
-        return any(
-            owner_rule(snapshot.rules_for(project, repository, sha256=frozenset()), at=at) is not None
-            for repository in self._settings
-        )
+        """As Ownership.fetch_pages."""
+        return self._ownership.fetch_pages(self._repository(repository), project, snapshot, at=at)
 
     def _repository(self, name: str) -> RepositorySettings:
         found = self._settings.get(name)
