@@ -22,6 +22,7 @@ DeciderError
 ├── Unauthenticated        no valid token
 ├── Forbidden              a valid token whose role is too low
 ├── TooManyRequests        failed logins come too fast
+├── ChildFailed            a process that was to do a part of the work ended without a result
 ├── CannotStart            what keeps `decider up` from serving
 ├── UsageUnavailable       the records of what was served cannot be read or written
 └── StoreUnavailable       the store cannot be read or written
@@ -190,6 +191,14 @@ class StoreUnavailable(DeciderError):
 
 class UsageUnavailable(DeciderError):
     """The records of what was served cannot be read or written now; deciding does not depend on them."""
+
+
+class ChildFailed(DeciderError):
+    """A child process, `module`, ended without a result."""
+
+    def __init__(self, module: str, detail: str) -> None:
+        self.module = module
+        super().__init__(f"`{module}` {detail}")
 
 
 class CannotStart(DeciderError):

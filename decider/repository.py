@@ -7,7 +7,7 @@ compiled snapshot current, and hands both to the pure core. HTTP, printing and e
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from hashlib import sha256
+from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
@@ -19,7 +19,6 @@ from decider.decision import (
     Verdict,
     decide_one,
     decide_page,
-    owner_rule,
     page_fingerprint,
 )
 from decider.errors import Fault, FileNotListed, InvalidRequest
@@ -27,8 +26,10 @@ from decider.files import ProjectPage
 from decider.index import Index
 from decider.index.hosts import FileHosts
 from decider.index.location import COMPANIONS, Companion, Location, locate_local, locate_remote, locate_url
-from decider.names import Kind, NormalizedName, parse_pattern
+from decider.index.project_names import ProjectNames
+from decider.names import NormalizedName
 from decider.ownership import Ownership
+from decider.project_lists import RepositoryLists
 from decider.rules import Snapshot
 from decider.settings import RepositorySettings, Settings
 from decider.snapshots import SnapshotKeeper
@@ -67,6 +68,7 @@ class Repositories:
         self._ownership = Ownership(
             settings, self.indexes, keeper=self.keeper, writes=self.writes, clock=clock
         )
+        self._lists = RepositoryLists(Path(settings.data_dir) / "lists" / "repositories")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -150,25 +152,19 @@ class Repositories:
             return LocatedDecision(decision=decision, location=self._locate(decision, companion))
         raise FileNotListed(project, filename, pages[0].index)
 
-    def projects(self, repository: str) -> tuple[frozenset[NormalizedName], str]:
-        """The names that the repository's indexes have, under ownership, and a fingerprint of the list.
+    def projects(self, repository: str) -> ProjectNames:
+        """The names that the repository's indexes have, under ownership; without those refused whole where such are hidden.
 
-        Raise IndexUnavailable, IndexTimeout, UnreadablePage or StoreUnavailable: half a list is none.
+        Raise IndexUnavailable, IndexTimeout, UnreadablePage, StoreUnavailable or ChildFailed: half a list is none.
         """
         settings = self._repository(repository)
-        snapshot = self.snapshot()
-        lists = {name: self.indexes[name].fetch_projects() for name in settings.indexes}
-        names = frozenset().union(*lists.values())
-        absent = set()
-        at = self._clock()
-        for project in _owned_among(names, snapshot):
-            own = owner_rule(snapshot.rules_for(project, repository, sha256=frozenset()), at=at)
-            if own is not None and project not in lists.get(own.index or "", frozenset()):
-                absent.add(project)
-        digest = sha256(f"{repository}|{snapshot.revision}".encode())
-        for name in settings.indexes:
-            digest.update(f"|{name}|{len(lists[name])}|{hash(lists[name])}".encode())
-        return names - absent, digest.hexdigest()
+        return self._lists.names(
+            repository,
+            {name: self.indexes[name].fetch_projects() for name in settings.indexes},
+            self.snapshot(),
+            hide_refused=settings.hide_refused,
+            at=self._clock(),
+        )
 
     def refresh(self, index: str, project: NormalizedName) -> ProjectPage | None:
         """Ask the index itself for the page, past every cache; raise InvalidRequest for an unknown index."""
@@ -231,16 +227,6 @@ class Repositories:
         if settings.is_local:
             return locate_local(settings.name, decision.file, companion)
         return locate_remote(settings, decision.file, companion)
-
-
-def _owned_among(names: frozenset[NormalizedName], snapshot: Snapshot) -> set[NormalizedName]:
-    """Those of `names` (up to a million) that some `own` rule, active or not, speaks of."""
-    patterns = [parse_pattern(rule.project) for rule in snapshot.own_rules()]
-    exact = {pattern.stem for pattern in patterns if pattern.kind is Kind.EXACT}
-    owned = {name for name in names if name in exact}
-    wide = [pattern for pattern in patterns if pattern.kind is not Kind.EXACT]
-    stems = tuple({pattern.stem for pattern in wide})
-    return owned | {n for n in names if n.startswith(stems) and any(p.matches(n) for p in wide)}
 
 
 # `.asc` is a companion too (PEP 503): decided like its file, offered for none.

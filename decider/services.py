@@ -92,6 +92,7 @@ def _index(
         index,
         internal_host=settings.internal_host,
         internal_port=settings.internal_port,
+        list_folder=Path(settings.data_dir) / "lists" / "indexes" / index.name,
         clock=clock,
         max_waiting=max_waiting,
     )

@@ -423,6 +423,29 @@ def test_projects() -> None:
     assert found == {"demo", "foo-bar"}
 
 
+def test_projects_in_plain_lines() -> None:
+    """The usual list, one plain link a line, is read as a parser would read it, whatever stands between."""
+    plain = ["demo", "Foo_Bar/", " acme.utils ", "x y", ""]
+    odd = [
+        '<a href="b/" title="<">b</a>',
+        '<a href="c/">c</a> <a href="d/">d</a>',
+        '<a href="e/">e&#102;</a>',
+    ]
+    lines = [*(f'    <a href="/x/">{text}</a><br/>' for text in plain), *odd, '<A HREF="g/">g</A>']
+    body = "\n".join(["<html><body>", *lines, "</body></html>"]).encode()
+    found = parse_projects(body, content_type="text/html", index="public")
+    assert found == {"demo", "foo-bar", "acme-utils", "b", "c", "d", "ef", "g"}
+    assert found == parse_projects(body.replace(b"\n", b" "), content_type="text/html", index="public")
+
+
+def test_too_many_projects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of more names than anybody has is unreadable, in plain lines too."""
+    monkeypatch.setattr(html_reading, "_MAX_PROJECTS", 3)
+    body = html_body(*(f'<a href="p{number}/">p{number}</a>' for number in range(4))).replace(b"<br>", b"")
+    with pytest.raises(UnreadablePage, match="more than 3 projects"):
+        parse_projects(body, content_type="text/html", index="public")
+
+
 def test_projects_of_other_version() -> None:
     """A list of another major version is unreadable."""
     with pytest.raises(UnreadablePage, match="api-version"):

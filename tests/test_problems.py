@@ -54,6 +54,7 @@ EXAMPLES: list[tuple[DeciderError, int, str]] = [
         503,
         "the store cannot be read or written; nothing was changed",
     ),
+    (errors.ChildFailed("decider.x", "ended with -9"), 503, "the log says which; ask again"),
     (errors.InvalidSettings([Fault("store", "redis://user:secret@host")]), 500, "the log names the faults"),
 ]
 

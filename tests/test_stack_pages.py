@@ -606,8 +606,7 @@ def test_browser_installers_may_read(stack: Stack, index: FakeIndex, project: st
 @pytest.mark.parametrize(
     "path",
     [
-        "/pypi/{0}/json",
-        "/pypi/{0}/1.0/json",
+        "/pypi/{0}/",
         "/integrity/{0}/1.0/x/provenance",
         "/simple/{0}/index.html",
         "/simple/{0}/1.0/",

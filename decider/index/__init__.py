@@ -3,6 +3,7 @@
 Judging, and choosing between indexes, may not be added here.
 """
 
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from decider.files import ProjectPage
@@ -27,5 +28,5 @@ class Index(Protocol):
     def refresh_page(self, project: NormalizedName) -> ProjectPage | None:
         """As fetch_page, but asks the index itself first, past every cache."""
 
-    def fetch_projects(self) -> frozenset[NormalizedName]:
+    def fetch_projects(self) -> AbstractSet[NormalizedName]:
         """All project names; raise as fetch_page."""

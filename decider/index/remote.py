@@ -13,16 +13,20 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
+from pathlib import Path
 
 import msgspec
 
 from decider.errors import DeciderError, IndexTimeout, IndexUnavailable, UnreadablePage
 from decider.files import ProjectPage
 from decider.index.hosts import FileHosts
+from decider.index.list_loading import ListJob, load_list
 from decider.index.loopback import Answer, Loopback
+from decider.index.project_list import ProjectList
+from decider.index.project_names import ProjectNames
 from decider.index.sharing import Flights, WaitingRoom
 from decider.names import NormalizedName
-from decider.pages import parse_page, parse_projects
+from decider.pages import parse_page
 from decider.settings import IndexSettings
 
 __all__ = ["RemoteIndex"]
@@ -51,15 +55,8 @@ class _Entry(msgspec.Struct):
     asked_itself: float = 0.0  #: monotonic: when the index itself was last asked because of its own max-age
 
 
-class _Projects(msgspec.Struct, frozen=True):
-    """The project list."""
-
-    names: frozenset[NormalizedName]
-    fresh_until: float  #: monotonic
-
-
 class RemoteIndex:
-    """One remote index; safe to share between threads."""
+    """One remote index; safe to share between threads. `list_folder` keeps its project list, for it alone."""
 
     def __init__(
         self,
@@ -67,6 +64,7 @@ class RemoteIndex:
         *,
         internal_host: str,
         internal_port: int,
+        list_folder: Path,
         clock: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
         max_waiting: int = 24,
@@ -80,11 +78,18 @@ class RemoteIndex:
         self._loopback = Loopback(settings, host=internal_host, port=internal_port, connections=max_waiting)
         self._room = WaitingRoom(max_waiting, monotonic=monotonic)
         self._page_flights: Flights[NormalizedName, _Entry] = Flights()
-        self._list_flights: Flights[None, _Projects] = Flights()
         self._lock = threading.Lock()
         self._entries: OrderedDict[NormalizedName, _Entry] = OrderedDict()
         self._entries_bytes = 0
-        self._projects: _Projects | None = None
+        job = ListJob(index=settings, host=internal_host, port=internal_port, folder=str(list_folder))
+        self._list = ProjectList(
+            list_folder,
+            index=settings.name,
+            ttl_s=settings.page_ttl_s,
+            stale_if_error_s=settings.stale_if_error_s,
+            load=lambda: load_list(job),
+            wall_clock=lambda: clock().timestamp(),
+        )
 
     # -- Index
 
@@ -105,15 +110,12 @@ class RemoteIndex:
         answer = self._loopback.get(project, refresh=True)
         return self._keep(project, answer, self._entries.get(project)).page
 
-    def fetch_projects(self) -> frozenset[NormalizedName]:
-        """As Index.fetch_projects; a list younger than the page lifetime, or one that is being renewed, is from memory."""
-        known = self._projects
-        if known is not None and self._monotonic() < known.fresh_until:
-            return known.names
+    def fetch_projects(self) -> ProjectNames:
+        """As Index.fetch_projects; a list younger than the page lifetime, or one that is being renewed, is from disk."""
         with self._room.place() as has_place:
             if not has_place:
                 raise _is_busy(self.name)
-            return self._list_flights.share(None, self._load_projects, meanwhile=known).names
+            return self._list.names()
 
     def ping(self, *, timeout_s: float) -> None:
         """Raise IndexUnavailable or IndexTimeout unless the index itself answers for some project."""
@@ -135,15 +137,6 @@ class RemoteIndex:
             if self._monotonic() - since <= self._settings.stale_if_error_s:
                 return entry
         raise _is_busy(self.name)
-
-    def _load_projects(self) -> _Projects:
-        now = self._monotonic()
-        answer = self._loopback.get("")
-        if answer.status != 200:
-            raise IndexUnavailable(self.name, f"its project list answered {answer.status}")
-        names = parse_projects(answer.body, content_type=answer.content_type, index=self.name)
-        self._projects = _Projects(names, now + self._settings.page_ttl_s)
-        return self._projects
 
     def _revalidate(self, project: NormalizedName) -> _Entry:
         entry = self._entries.get(project)

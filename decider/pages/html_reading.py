@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from html.parser import HTMLParser
+from itertools import chain
 from urllib.parse import unquote
 
 import msgspec
@@ -16,6 +17,7 @@ import msgspec
 from decider.errors import UnreadablePage
 from decider.files import FileType, file_type
 from decider.pages.listing import MAX_FILES, Listing, Stated, parse_api_version, parse_status
+from decider.pages.plain_links import split_plain_links
 
 __all__ = ["read_html_page", "read_html_projects"]
 
@@ -158,11 +160,14 @@ def read_html_page(body: bytes, charset: str, listing: Listing) -> Stated:
 
 def read_html_projects(body: bytes, charset: str, index: str) -> Iterator[str]:
     """The names that a project list in HTML holds: the texts of its links (PEP 503)."""
+    plain, rest = split_plain_links(_decode(body, charset, index))
     parser = _ListParser(index)
-    parser.parse(_decode(body, charset, index))
+    parser.parse(rest)
     parse_api_version(parser.metas.get("pypi:repository-version"), index)
+    if len(plain) + len(parser.texts) > _MAX_PROJECTS:
+        raise UnreadablePage(index, f"it lists more than {_MAX_PROJECTS} projects")
     # Directory listings write folders with a slash.
-    return (text.strip().removesuffix("/") for text in parser.texts)
+    return (text.strip().removesuffix("/") for text in chain(plain, parser.texts))
 
 
 def _decode(body: bytes, charset: str, index: str) -> str:

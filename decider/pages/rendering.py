@@ -5,7 +5,7 @@ listed may not be added here.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from html import escape
@@ -15,7 +15,6 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from decider.files import DistributionFile, ProjectPage, ProjectStatus
-from decider.names import NormalizedName
 from decider.pages.listing import API_VERSION, honest_api_version
 from decider.pages.negotiation import PageFormat
 
@@ -68,6 +67,7 @@ class _Page(msgspec.Struct, rename="kebab", omit_defaults=True):
 
 
 _encode = msgspec.json.Encoder().encode
+_LINE = re.compile(rb"([^\n]+)\n")
 
 
 def render_page(
@@ -89,16 +89,25 @@ def render_page(
     return _render_html(page, base)
 
 
-def render_projects(names: Iterable[NormalizedName], page_format: PageFormat) -> bytes:
-    """The project list, sorted by name."""
+def render_projects(names: Iterable[bytes], page_format: PageFormat) -> Iterator[bytes]:
+    """The project list, piece by piece: `names` are pieces of a sorted list of normalized names, each on a line.
+
+    Nothing is held but one piece, so that a million names take no memory.
+    """
     # Normalized names need no escaping in either format.
-    ordered = sorted(names)
     version = _version_text(API_VERSION)
     if page_format is PageFormat.JSON:
-        projects = ",\n".join([f'{{"name":"{name}"}}' for name in ordered])
-        return f'{{"meta":{{"api-version":"{version}"}},"projects":[\n{projects}\n]}}\n'.encode("ascii")
-    links = "".join([f'<a href="{name}/">{name}</a><br>\n' for name in ordered])
-    return (_html_head("Simple index", version) + f"{links}</body>\n</html>\n").encode("ascii")
+        yield f'{{"meta":{{"api-version":"{version}"}},"projects":['.encode("ascii")
+        separator = b"\n"
+        for lines in names:
+            yield separator + b'{"name":"' + lines[:-1].replace(b"\n", b'"},\n{"name":"') + b'"}'
+            separator = b",\n"
+        yield b"\n]}\n"
+        return
+    yield _html_head("Simple index", version).encode("ascii")
+    for lines in names:
+        yield _LINE.sub(rb'<a href="\1/">\1</a><br>\n', lines)
+    yield b"</body>\n</html>\n"
 
 
 def _version_text(version: tuple[int, int]) -> str:

@@ -19,7 +19,7 @@ def services() -> Services:
 
 def create_app(settings: Settings, *, parts: Services | None = None) -> Flask:
     """The application; `parts` replaces the services that the settings name, and then nothing runs behind it."""
-    from decider.web import api, gate, people, problems, project_json  # noqa: PLC0415 (they import `services` from here)
+    from decider.web import api, gate, people, problems, project_json, project_list  # noqa: PLC0415 (they import `services` from here)
 
     app = Flask("decider", static_folder=None, template_folder=None)
     app.url_map.merge_slashes = False
@@ -30,6 +30,7 @@ def create_app(settings: Settings, *, parts: Services | None = None) -> Flask:
         start_background(app.extensions["decider"])
     problems.register(app)
     app.register_blueprint(gate.blueprint)
+    app.register_blueprint(project_list.blueprint)
     app.register_blueprint(project_json.blueprint)
     app.register_blueprint(people.blueprint)
     app.register_blueprint(api.blueprint)

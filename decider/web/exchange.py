@@ -19,6 +19,7 @@ from decider.web.auth import authenticate_reader
 from decider.web.problems import problem, problem_response
 
 __all__ = [
+    "GZIP_LEVEL",
     "PAGE_LIFETIME_S",
     "VARY",
     "Refused",
@@ -32,6 +33,7 @@ __all__ = [
     "page_response",
     "redirect_response",
     "refusal",
+    "storable",
 ]
 
 VARY = "Accept, Accept-Encoding"
@@ -134,20 +136,25 @@ def page_response(body: bytes, media_type: str, kept_s: int, *, last_serial: int
 
     `last_serial` is what the one index that the page was made of states; mirror tools read it in a header.
     """
-    encoding = "gzip" if argument("X-Decider-Encoding") == "gzip" else None
-    if encoding:
+    is_packed = argument("X-Decider-Encoding") == "gzip"
+    if is_packed:
         # wbits 31: a gzip wrapper without a time, so that equal pages are equal bytes.
         packer = zlib.compressobj(GZIP_LEVEL, wbits=31)
         body = packer.compress(body) + packer.flush()
     response = Response(body, content_type=media_type)
     response.headers["ETag"] = f'"{sha256(body).hexdigest()[:32]}"'
+    if last_serial is not None:
+        response.headers["X-PyPI-Last-Serial"] = str(last_serial)
+    return storable(response, kept_s, is_packed=is_packed)
+
+
+def storable(response: Response, kept_s: int, *, is_packed: bool) -> Response:
+    """The response with what nginx is to know: how long to keep it, and how it is encoded."""
     # In this order: nginx 1.22 takes `max-age=0` for "do not keep" unless its own header came before.
     response.headers["X-Accel-Expires"] = str(kept_s)
     response.headers["Cache-Control"] = "max-age=0"
-    if encoding:
-        response.headers["Content-Encoding"] = encoding
-    if last_serial is not None:
-        response.headers["X-PyPI-Last-Serial"] = str(last_serial)
+    if is_packed:
+        response.headers["Content-Encoding"] = "gzip"
     return response
 
 

@@ -11,7 +11,7 @@ from flask import Blueprint, Response
 
 from decider.decision import FileDecision, Verdict, list_page, refusal_phrase
 from decider.index.location import Location
-from decider.pages import PageFormat, render_page, render_projects
+from decider.pages import PageFormat, render_page
 from decider.repository import LocatedDecision
 from decider.usage.decided import HEADER as RECORD_HEADER
 from decider.usage.decided import decided_header
@@ -45,18 +45,6 @@ def decide_page() -> Response:
     def decide() -> dict[str, str]:
         page_format = asked_format()
         fingerprint = services().repositories.page_fingerprint(asked_repository(), asked_project())
-        return {"X-Decider-Format": page_format, "X-Decider-Fingerprint": fingerprint}
-
-    return answer(decide)
-
-
-@blueprint.get("/decision/projects")
-def decide_projects() -> Response:
-    """May the project list be served."""
-
-    def decide() -> dict[str, str]:
-        page_format = asked_format()
-        _, fingerprint = services().repositories.projects(asked_repository())
         return {"X-Decider-Format": page_format, "X-Decider-Fingerprint": fingerprint}
 
     return answer(decide)
@@ -130,15 +118,6 @@ def page() -> Response:
     return page_response(body, page_format.media_type, kept_s, last_serial=listing.last_serial)
 
 
-@blueprint.get("/projects")
-def projects() -> Response:
-    """The project list."""
-    names, fingerprint = services().repositories.projects(asked_repository())
-    page_format = PageFormat(argument("X-Decider-Format"))
-    body = render_projects(names, page_format)
-    return page_response(body, page_format.media_type, lifetime_s(fingerprint, None))
-
-
 # -- Refusals: the words for a no
 
 
@@ -149,18 +128,6 @@ def refuse_page() -> Response:
     def explain() -> Response:
         asked_format()
         services().repositories.page_fingerprint(asked_repository(), asked_project())
-        return changed_meanwhile()
-
-    return refusal(explain)
-
-
-@blueprint.get("/refusal/projects")
-def refuse_projects() -> Response:
-    """Why there is no project list."""
-
-    def explain() -> Response:
-        asked_format()
-        services().repositories.projects(asked_repository())
         return changed_meanwhile()
 
     return refusal(explain)

@@ -18,6 +18,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from decider.errors import (
     CannotStart,
+    ChildFailed,
     Conflict,
     DeciderError,
     FileNotListed,
@@ -83,6 +84,9 @@ TABLE: dict[type[DeciderError], Row] = {
     ),
     CannotStart: Row(
         HTTPStatus.INTERNAL_SERVER_ERROR, "The service cannot start", "the log names what keeps it"
+    ),
+    ChildFailed: Row(
+        HTTPStatus.SERVICE_UNAVAILABLE, "A part of the work failed", "the log says which; ask again"
     ),
     NotFound: Row(HTTPStatus.NOT_FOUND, "Not found"),
     ProjectNotFound: Row(HTTPStatus.NOT_FOUND, "No such project"),
