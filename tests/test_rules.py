@@ -391,12 +391,20 @@ def test_snapshot_by_id() -> None:
     assert snapshot.rule("r2") is None
 
 
-def test_snapshot_own_rules() -> None:
+#: How many rules about other projects there are: a small change of many is made in place, others compile anew.
+BESIDES = pytest.mark.parametrize(
+    "besides", [[], [make_rule(number, "block", f"besides-{number}") for number in range(1000, 1100)]]
+)
+
+
+@BESIDES
+def test_snapshot_own_rules(besides: list[Rule]) -> None:
     """The `own` rules are at hand, oldest first, without the others."""
     rules = [
         make_rule(2, "own", "acme-*", index="internal"),
         make_rule(1, "own", index="internal"),
         make_rule(3, "hold"),
+        *besides,
     ]
     snapshot = Snapshot(1, rules)
     assert ids(snapshot.own_rules()) == ["r1", "r2"]
@@ -416,9 +424,10 @@ def answers(snapshot: Snapshot) -> list[tuple[Rule, ...]]:
     ]
 
 
-def test_snapshot_updated() -> None:
+@BESIDES
+def test_snapshot_updated(besides: list[Rule]) -> None:
     """An updated snapshot answers as one compiled afresh, and the old one as before."""
-    rules = [make_rule(number, "block", pattern) for number, pattern in enumerate(PATTERNS, 1)]
+    rules = [make_rule(number, "block", pattern) for number, pattern in enumerate(PATTERNS, 1)] + besides
     rules.append(make_rule(99, "block", "*", sha256="a" * 64))
     old = Snapshot(1, rules)
     before = answers(old)
@@ -430,16 +439,18 @@ def test_snapshot_updated() -> None:
     kept = {rule.id: rule for rule in [*rules, moved, freed, bound, added] if rule.id not in {"r3", "r4"}}
     assert answers(new) == answers(Snapshot(2, kept.values()))
     assert (new.revision, len(new)) == (2, len(rules) - 1)
+    assert set(new) == set(kept.values())
     long_name = NormalizedName("demo-and-a-longer-prefix")
     assert "r103" in ids(new.rules_for(long_name, "default"))
     assert answers(old) == before
     assert old.rule("r103") is None
 
 
-def test_snapshot_removed_wins() -> None:
+@BESIDES
+def test_snapshot_removed_wins(besides: list[Rule]) -> None:
     """A rule said to be changed and removed at once is gone."""
     rule = make_rule(1, "block")
-    assert len(Snapshot(1, [rule]).updated(2, [rule], ["r1"])) == 0
+    assert Snapshot(1, [rule, *besides]).updated(2, [rule], ["r1"]).rule("r1") is None
 
 
 def test_snapshot_age_order() -> None:

@@ -3,7 +3,8 @@
 Namespaces: PEP 752. Evaluating a file may not be added here.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from decider.names import NormalizedName
@@ -14,6 +15,7 @@ __all__ = ["Snapshot", "age_order"]
 Buckets = dict[str, tuple[Rule, ...]]
 
 _ANY = "*"
+_MANY = 4  #: a change of more than this fraction of the rules compiles them all anew
 
 
 def age_order(rule: Rule) -> tuple[datetime, str]:
@@ -30,12 +32,21 @@ class Snapshot:
 
     def __init__(self, revision: int, rules: Iterable[Rule]) -> None:
         self.revision = revision
-        self._by_id: dict[str, Rule] = {}
-        self._by_pattern: Buckets = {}  # canonical pattern → its rules
-        self._by_sha256: Buckets = {}  # Rule.digest_anywhere → its rules
-        self._own: dict[str, Rule] = {}
-        self._prefix_lengths: tuple[int, ...] = ()
-        self._replace(rules, ())
+        self._by_id = {rule.id: rule for rule in rules}
+        by_pattern: defaultdict[str, list[Rule]] = defaultdict(list)
+        by_sha256: defaultdict[str, list[Rule]] = defaultdict(list)
+        for rule in self._by_id.values():
+            digest = rule.digest_anywhere
+            if digest is None:
+                by_pattern[rule.project].append(rule)
+            else:
+                by_sha256[digest].append(rule)
+        #: canonical pattern → its rules
+        self._by_pattern: Buckets = {pattern: tuple(found) for pattern, found in by_pattern.items()}
+        #: Rule.digest_anywhere → its rules
+        self._by_sha256: Buckets = {digest: tuple(found) for digest, found in by_sha256.items()}
+        self._own = {rule.id: rule for rule in self._by_id.values() if rule.action is Action.OWN}
+        self._prefix_lengths = _prefix_lengths(self._by_pattern)
 
     def rules_for(
         self, project: NormalizedName, repository: str, *, sha256: Collection[str] | None = None
@@ -73,6 +84,11 @@ class Snapshot:
 
         This one stays as it is. The cost is that of copying a few dicts, plus the change.
         """
+        changed, removed = tuple(changed), frozenset(removed)
+        if len(changed) + len(removed) > len(self._by_id) // _MANY:
+            # To take much apart and put it together again costs three times what compiling does.
+            rules = {**self._by_id, **{rule.id: rule for rule in changed}}
+            return Snapshot(revision, [rule for rule in rules.values() if rule.id not in removed])
         copy = Snapshot(revision, ())
         copy._by_id = self._by_id.copy()
         copy._by_pattern = self._by_pattern.copy()
@@ -100,18 +116,17 @@ class Snapshot:
                 if digest in more:
                     yield self._by_sha256[digest]
 
-    def _replace(self, changed: Iterable[Rule], removed: Iterable[str]) -> None:
+    def _replace(self, changed: Sequence[Rule], removed: Collection[str]) -> None:
         """Take `changed` in and `removed` out, while nobody else sees this snapshot yet."""
-        without = set(removed)
-        new = {rule.id: rule for rule in changed if rule.id not in without}
-        old = [self._by_id.pop(rule_id) for rule_id in {*new, *without} if rule_id in self._by_id]
+        new = {rule.id: rule for rule in changed if rule.id not in removed}
+        old = [self._by_id.pop(rule_id) for rule_id in {*new, *removed} if rule_id in self._by_id]
         self._by_id.update(new)
         for rule in old:
             self._own.pop(rule.id, None)
         self._own.update((rule.id, rule) for rule in new.values() if rule.action is Action.OWN)
         for buckets, key in ((self._by_pattern, _pattern_key), (self._by_sha256, _digest_key)):
             _rebucket(buckets, old, new.values(), key)
-        lengths = {len(rule.project) - 1 for rule in new.values() if _is_prefix(rule.project)}
+        lengths = set(_prefix_lengths(rule.project for rule in new.values()))
         if not lengths.issubset(self._prefix_lengths):
             self._prefix_lengths = tuple(sorted(lengths.union(self._prefix_lengths)))
 
@@ -144,8 +159,10 @@ def _pattern_key(rule: Rule) -> str | None:
     return rule.project if rule.digest_anywhere is None else None
 
 
-def _is_prefix(pattern: str) -> bool:
-    return pattern.endswith("*") and pattern != _ANY and not pattern.endswith("-*")
+def _prefix_lengths(patterns: Iterable[str]) -> tuple[int, ...]:
+    """The different lengths of the plain prefixes among `patterns`, ascending."""
+    wide = (pattern for pattern in patterns if pattern.endswith("*") and pattern != _ANY)
+    return tuple(sorted({len(pattern) - 1 for pattern in wide if not pattern.endswith("-*")}))
 
 
 def _spellings(project: NormalizedName, prefix_lengths: tuple[int, ...]) -> Iterator[str]:
