@@ -10,8 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.benchmarks.bench import FULL, SMOKE, Bench
+from tests.benchmarks.blocks import measure_blocks
+from tests.benchmarks.cold_pages import measure_cold_pages
+from tests.benchmarks.decisions import measure_decisions, measure_uncached
 from tests.benchmarks.figures import Report, Table
+from tests.benchmarks.herd import measure_herd, measure_resolves
+from tests.benchmarks.installs import measure_installs
 from tests.benchmarks.machine import describe_machine
+from tests.benchmarks.memory import measure_memory
 from tests.benchmarks.nginx_servers import PlainNginx, StandIn
 from tests.benchmarks.recording import make_up, record
 from tests.benchmarks.serving import measure_files, measure_pages
@@ -19,6 +25,14 @@ from tests.benchmarks.serving import measure_files, measure_pages
 PARTS: Mapping[str, Callable[[Bench], Table]] = {
     "pages": measure_pages,
     "files": measure_files,
+    "cold": measure_cold_pages,
+    "decisions": measure_decisions,
+    "uncached": measure_uncached,
+    "installs": measure_installs,
+    "blocks": measure_blocks,
+    "herd": measure_herd,
+    "resolves": measure_resolves,
+    "memory": measure_memory,
 }
 
 

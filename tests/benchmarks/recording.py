@@ -79,7 +79,7 @@ def _record_into(folder: Path, pins: Sequence[str]) -> None:
             answer.raise_for_status()
             page = answer.json()
             wanted = _best_file(page, requirement)
-            url = requests.compat.urljoin(answer.url, wanted["url"])  # type: ignore[attr-defined]
+            url = requests.compat.urljoin(answer.url, wanted["url"])
             _keep(folder, project, wanted["filename"], _download(session, url))
             if wanted.get("core-metadata"):
                 metadata = _download(session, f"{url}.metadata")
