@@ -228,14 +228,25 @@ class Stack:
     def command(self, *arguments: str) -> list[str]:
         """A `decider` command line on this stack's configuration."""
         name, *rest = arguments
-        return [sys.executable, "-m", "decider", name, "--config", str(self.config), *rest]
+        config = ["--config", str(self.config)] if self.config.exists() else []
+        return [sys.executable, "-m", "decider", name, *config, *rest]
+
+    def forget_config(self, index_url: str) -> None:
+        """Go on without a file, as a first user does, but for ports and the index that pip is said to use."""
+        self.config.unlink()
+        self.packages.rmdir()
+        self.environment |= {
+            "DECIDER_LISTEN": f"127.0.0.1:{self.port}",
+            "DECIDER_INTERNAL_LISTEN": f"127.0.0.1:{self.internal_port}",
+            "PIP_INDEX_URL": index_url,
+        }
 
     def run(self, *arguments: str, within_s: float = 60, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a `decider` command to its end."""
         return subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
-            env=self._environment(),
+            env=self.variables(),
             input=stdin,
             capture_output=True,
             text=True,
@@ -243,7 +254,8 @@ class Stack:
             check=False,
         )
 
-    def _environment(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
+        """The environment of its commands."""
         given = {"DECIDER_ADMIN_TOKEN": self.token} if self.token else {}
         return source_environment({**given, **self.environment})
 
@@ -254,7 +266,7 @@ class Stack:
             self.process = subprocess.Popen(
                 self.command("up"),
                 cwd=self.folder,
-                env=self._environment(),
+                env=self.variables(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
