@@ -80,7 +80,7 @@ def _block(stacks: Sequence[Stack], project: str, filename: str) -> list[float]:
         path = f"/files/{project}/{filename}"
         waiting = [pool.submit(_until, stack, path, 403) for stack in stacks]
         # The moment of the rule within nginx's second is any.
-        time.sleep(0.2 + random.random())  # noqa: S311 (no secret)
+        time.sleep(0.2 + random.random())
         rule = stacks[0].add_rule(action="block", project=project, filename=filename)
         acknowledged = time.perf_counter()
         refused = [future.result() for future in waiting]
