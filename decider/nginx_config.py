@@ -122,6 +122,7 @@ def render_nginx_config(settings: Settings, *, prefix: str, user: WorkerUser | N
         "has_ipv6": has_ipv6,
         "ca_file": settings.ca_file,
         "usage": settings.usage.enabled,
+        "public_metrics": settings.public_metrics,
         "webhook_url": webhook,
         "webhook_host": urlsplit(webhook).netloc,
         "webhook_tls_name": urlsplit(webhook).hostname or "",

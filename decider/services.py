@@ -8,6 +8,7 @@ from pathlib import Path
 
 from decider.index import Index
 from decider.index.local import LocalIndex
+from decider.index.loopback import Observe, observe_nothing
 from decider.index.remote import RemoteIndex
 from decider.repository import Repositories
 from decider.settings import IndexSettings, Settings
@@ -21,6 +22,7 @@ __all__ = ["Services", "build", "now", "start_background"]
 
 #: Threads of a process (wsgi.THREADS) that may wait for remote indexes, all together, as long as there are few of these.
 MAX_WAITING = 24
+REPORT_EVERY_S = 1.0
 MIN_WAITING = 4  #: for each index
 
 
@@ -39,16 +41,17 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def build(settings: Settings, *, clock: Callable[[], datetime] = now) -> Services:
+def build(
+    settings: Settings, *, clock: Callable[[], datetime] = now, observe: Observe = observe_nothing
+) -> Services:
     """Everything that the settings name, connected to nothing yet but the store; raise StoreUnavailable."""
     data_dir = Path(settings.data_dir)
     store = open_store(settings.store, path=str(data_dir))
     user = worker_user()
     remote = sum(not index.is_local for index in settings.indexes)
+    max_waiting = max(MAX_WAITING // max(remote, 1), MIN_WAITING)
     indexes: Mapping[str, Index] = {
-        index.name: _index(
-            settings, index, user, clock=clock, max_waiting=max(MAX_WAITING // max(remote, 1), MIN_WAITING)
-        )
+        index.name: _index(settings, index, user, clock=clock, max_waiting=max_waiting, observe=observe)
         for index in settings.indexes
     }
     keeper = SnapshotKeeper(store, max_policy_age_s=settings.max_policy_age_s)
@@ -57,9 +60,10 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = now) -> Service
     return Services(settings=settings, store=store, repositories=repositories, clock=clock)
 
 
-def start_background(parts: Services) -> threading.Event:
-    """Start the threads that scan, claim, drain writes and tell the webhook; set the event to stop them."""
+def start_background(parts: Services, *, report: Callable[[], None]) -> threading.Event:
+    """Start the threads that scan, claim, drain writes, tell the webhook and `report`; set the event to stop them."""
     stopping = threading.Event()
+    threading.Thread(target=_repeat, args=(report, stopping), name="decider-metrics", daemon=True).start()
     if parts.settings.webhook is not None:
         sender = WebhookSender(parts.settings, parts.store, clock=parts.clock)
         threading.Thread(target=sender.run, args=(stopping,), name="decider-webhook", daemon=True).start()
@@ -73,6 +77,12 @@ def start_background(parts: Services) -> threading.Event:
     return stopping
 
 
+def _repeat(report: Callable[[], None], stopping: threading.Event) -> None:
+    """Report until told to stop, however the store and the other threads fare."""
+    while not stopping.wait(REPORT_EVERY_S):
+        report()
+
+
 def _index(
     settings: Settings,
     index: IndexSettings,
@@ -80,6 +90,7 @@ def _index(
     *,
     clock: Callable[[], datetime],
     max_waiting: int,
+    observe: Observe,
 ) -> Index:
     if index.path is not None:
         return LocalIndex(
@@ -95,4 +106,5 @@ def _index(
         list_folder=Path(settings.data_dir) / "lists" / "indexes" / index.name,
         clock=clock,
         max_waiting=max_waiting,
+        observe=observe,
     )

@@ -42,6 +42,16 @@ class SnapshotKeeper:
         """Whether the last attempt to ask the store failed."""
         return self._is_degraded
 
+    @property
+    def revision(self) -> int | None:
+        """Of the rules that decisions are made by; None where none were loaded yet."""
+        return None if self._snapshot is None else self._snapshot.revision
+
+    @property
+    def age_s(self) -> float:
+        """How long ago the store last said that these rules are in force."""
+        return self._monotonic() - self._confirmed_at
+
     def current(self) -> Snapshot:
         """The rules in force; raise StoreUnavailable when there are none, or none young enough."""
         now = self._monotonic()

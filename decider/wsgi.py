@@ -11,12 +11,14 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
+from decider.metrics import FOLDER, clear_seats, take_seat
 from decider.settings import Settings, settings_from_json
 from decider.web import create_app
 
 __all__ = ["SOCKET", "Server"]
 
 SOCKET = "run/decider.sock"  #: below data_dir
+SEAT_ROLE = "worker"
 THREADS = 32  #: a thread waits while an index is asked; a decision from memory takes well under a millisecond
 
 
@@ -54,6 +56,7 @@ class Server(BaseApplication):
             "header_map": "drop",
             "limit_request_field_size": 16_384,
             "logger_class": "decider.logs.GunicornLogger",
+            "on_starting": lambda _: clear_seats(Path(settings.data_dir) / FOLDER, SEAT_ROLE),
         }
         for name, value in options.items():
             if name in self.cfg.settings:  # older gunicorns know fewer
@@ -61,7 +64,9 @@ class Server(BaseApplication):
 
     def load(self) -> Flask:  # type: ignore[override]  # WSGI applications are told apart by their call
         """The application of one worker."""
-        return create_app(self._decider_settings)
+        settings = self._decider_settings
+        take_seat(Path(settings.data_dir) / FOLDER, SEAT_ROLE)
+        return create_app(settings)
 
 
 if __name__ == "__main__":

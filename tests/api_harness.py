@@ -62,6 +62,9 @@ class MemoryIndex:
             raise self.error
         return self.pages.get(project)
 
+    def is_stale(self, project: NormalizedName) -> bool:
+        return project in self.pages and self.error is not None
+
     def refresh_page(self, project: NormalizedName) -> ProjectPage | None:
         self.refreshed.append(project)
         return self.fetch_page(project)

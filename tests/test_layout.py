@@ -17,7 +17,7 @@ PACKAGE = ROOT / "decider"
 COLUMNS: tuple[frozenset[str], ...] = tuple(
     frozenset(column.split())
     for column in (
-        "__init__ errors addresses record_names tokens logs",
+        "__init__ errors addresses record_names tokens logs metrics",
         "names pip_config children nginx_program",
         "files certificates requirements_files",
         "pages rules",
@@ -55,6 +55,7 @@ HOMES = {
     "redis": {"store"},
     "sqlite3": {"store", "usage"},
     "gunicorn": {"wsgi", "logs"},
+    "prometheus_client": {"metrics"},
     "subprocess": {"supervise", "usage", "children", "nginx_program"},
 }
 

@@ -25,6 +25,9 @@ class Index(Protocol):
         same as not having it. A page at most a second old may come from memory.
         """
 
+    def is_stale(self, project: NormalizedName) -> bool:
+        """Whether the page was last answered with a copy because the index itself is away; asks nobody."""
+
     def refresh_page(self, project: NormalizedName) -> ProjectPage | None:
         """As fetch_page, but asks the index itself first, past every cache."""
 

@@ -91,6 +91,10 @@ class LocalIndex:
         self.scan()
         return self._page(project)
 
+    def is_stale(self, project: NormalizedName) -> bool:  # noqa: ARG002 (the disk is never away)
+        """As Index.is_stale."""
+        return False
+
     def refresh_page(self, project: NormalizedName) -> ProjectPage | None:
         """As fetch_page, of a scan that begins now."""
         with self._lock:

@@ -8,16 +8,17 @@ pages may not be added here.
 import re
 import time
 import zlib
+from collections.abc import Callable
 from urllib.parse import urljoin
 
 import msgspec
 import urllib3
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from decider.errors import IndexTimeout, IndexUnavailable, UnreadablePage
+from decider.errors import IndexError_, IndexTimeout, IndexUnavailable, UnreadablePage
 from decider.settings import IndexSettings
 
-__all__ = ["MAX_PAGE_BYTES", "Answer", "Loopback"]
+__all__ = ["MAX_PAGE_BYTES", "Answer", "Loopback", "Observe", "observe_nothing"]
 
 MAX_PAGE_BYTES = 100 * 1024 * 1024  #: unpacked
 FETCH_DEADLINE_S = 28.0  #: an index that hangs is answered for within 30 s
@@ -29,6 +30,17 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PLAIN_PATH = re.compile(r"(?:(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~+=,@-]+(?:/|\Z))*\Z", re.ASCII)
 # `*`, which is no ETag, would match whatever page there is ever after (RFC 9110, 13.1.2).
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"\Z', re.ASCII)
+
+
+Observe = Callable[
+    [str, str, str, float], None
+]  #: index, outcome, nginx's cache status ("" unknown), seconds
+_OUTCOMES = {200: "page", 304: "unchanged", 404: "absent", 410: "absent"}
+_FAILURES = {IndexTimeout: "timeout", IndexUnavailable: "unavailable", UnreadablePage: "unreadable"}
+
+
+def observe_nothing(index: str, outcome: str, cache: str, seconds: float) -> None:
+    """For those who do not count."""
 
 
 class Answer(msgspec.Struct):
@@ -59,8 +71,17 @@ class Answer(msgspec.Struct):
 class Loopback:
     """nginx's way to one index; safe to share between threads."""
 
-    def __init__(self, index: IndexSettings, *, host: str, port: int, connections: int) -> None:
+    def __init__(
+        self,
+        index: IndexSettings,
+        *,
+        host: str,
+        port: int,
+        connections: int,
+        observe: Observe = observe_nothing,
+    ) -> None:
         self._index = index.name
+        self._observe = observe
         self._base = index.url or ""
         # block=False: a burst opens connections, it does not queue for them.
         self._pool = urllib3.HTTPConnectionPool(host, port, maxsize=connections, block=False)
@@ -78,13 +99,24 @@ class Loopback:
         `etag`: 304 will do where the page still has it. `refresh`: past nginx's cache. Raise IndexTimeout,
         IndexUnavailable, or UnreadablePage where the limits are passed or a redirect leads elsewhere.
         """
-        deadline = time.monotonic() + timeout_s
         headers = {"Accept-Encoding": "identity"}
         if refresh:
             headers["X-Decider-Refresh"] = "1"
         elif etag:
             headers["If-None-Match"] = etag
-        path = f"{project}/" if project else ""
+        started = time.monotonic()
+        outcome = cache = ""
+        try:
+            answer = self._followed(f"{project}/" if project else "", headers, started + timeout_s)
+            outcome, cache = _OUTCOMES.get(answer.status, "error"), answer.cache_status
+        except IndexError_ as error:
+            outcome = _FAILURES[type(error)]
+            raise
+        finally:
+            self._observe(self._index, outcome, cache, time.monotonic() - started)
+        return answer
+
+    def _followed(self, path: str, headers: dict[str, str], deadline: float) -> Answer:
         for _ in range(MAX_REDIRECTS + 1):
             answer = self._get_once(path, headers, deadline)
             if answer.status not in _REDIRECTS:

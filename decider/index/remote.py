@@ -21,7 +21,7 @@ from decider.errors import DeciderError, IndexTimeout, IndexUnavailable, Unreada
 from decider.files import ProjectPage
 from decider.index.hosts import FileHosts
 from decider.index.list_loading import ListJob, load_list
-from decider.index.loopback import Answer, Loopback
+from decider.index.loopback import Answer, Loopback, Observe, observe_nothing
 from decider.index.project_list import ProjectList
 from decider.index.project_names import ProjectNames
 from decider.index.sharing import Flights, WaitingRoom
@@ -68,6 +68,7 @@ class RemoteIndex:
         clock: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
         max_waiting: int = 24,
+        observe: Observe = observe_nothing,
     ) -> None:
         self.name = settings.name
         self.is_internal = settings.is_internal
@@ -75,7 +76,9 @@ class RemoteIndex:
         self._hosts = FileHosts(settings)
         self._clock = clock
         self._monotonic = monotonic
-        self._loopback = Loopback(settings, host=internal_host, port=internal_port, connections=max_waiting)
+        self._loopback = Loopback(
+            settings, host=internal_host, port=internal_port, connections=max_waiting, observe=observe
+        )
         self._room = WaitingRoom(max_waiting, monotonic=monotonic)
         self._page_flights: Flights[NormalizedName, _Entry] = Flights()
         self._lock = threading.Lock()
@@ -104,6 +107,11 @@ class RemoteIndex:
             return self._page_flights.share(
                 project, lambda: self._fresh(project) or self._revalidate(project)
             ).page
+
+    def is_stale(self, project: NormalizedName) -> bool:
+        """As Index.is_stale."""
+        entry = self._entries.get(project)
+        return entry is not None and entry.stale_since is not None
 
     def refresh_page(self, project: NormalizedName) -> ProjectPage | None:
         """As Index.refresh_page."""

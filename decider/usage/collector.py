@@ -7,19 +7,22 @@ import fcntl
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 from decider.errors import UsageUnavailable
+from decider.metrics import meters
 from decider.settings import Settings
 from decider.usage.clients import Clients, make_key
 from decider.usage.following import LOG, Log, logs_in, nginx_pid, reopen, turn_over
 from decider.usage.keeping import Keeper
 from decider.usage.lines import parse_line
 from decider.usage.reading import local_folder, parts_folder
+from decider.usage.records import Row
 from decider.usage.staging import Place, Staging
 
 __all__ = ["Collector"]
@@ -37,6 +40,15 @@ SEAL_ROWS = 50_000
 SEAL_AFTER = timedelta(hours=1)
 SEAL_SHARED_AFTER = timedelta(minutes=1)  #: other nodes see only what is sealed
 TEND_S = 30.0
+
+
+def _count(rows: Sequence[Row]) -> None:
+    """Count them for Prometheus."""
+    found = Counter((row.kind, str(row.status), row.cache or "none") for row in rows)
+    for labels, number in found.items():
+        meters().responses.labels(*labels).inc(number)
+    for row in rows:
+        meters().response_bytes.labels(row.kind).inc(row.bytes)
 
 
 class Stopping(Protocol):
@@ -152,6 +164,7 @@ class Collector:
                 log.warning(
                     "usage.unreadable", extra={"log": one.path.name, "lines": len(rows) - len(readable)}
                 )
+            _count(readable)
             count += len(rows)
 
     def _place(self, one: Log) -> int:

@@ -3,6 +3,8 @@
 Rules, SQL and parsing of pages may not be added here.
 """
 
+from functools import partial
+
 from flask import Flask, current_app
 
 from decider.services import Services, build, now, start_background
@@ -19,15 +21,26 @@ def services() -> Services:
 
 def create_app(settings: Settings, *, parts: Services | None = None) -> Flask:
     """The application; `parts` replaces the services that the settings name, and then nothing runs behind it."""
-    from decider.web import api, gate, people, problems, project_json, project_list  # noqa: PLC0415 (they import `services` from here)
+    # They import `services` from here.
+    from decider.web import (  # noqa: PLC0415
+        api,
+        gate,
+        monitoring,
+        people,
+        problems,
+        project_json,
+        project_list,
+    )
 
     app = Flask("decider", static_folder=None, template_folder=None)
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions["decider"] = parts or build(settings)
+    app.extensions["decider"] = parts or build(settings, observe=monitoring.count_index_answer)
     if parts is None:
-        start_background(app.extensions["decider"])
+        start_background(
+            app.extensions["decider"], report=partial(monitoring.report, app.extensions["decider"])
+        )
     problems.register(app)
     app.register_blueprint(gate.blueprint)
     app.register_blueprint(project_list.blueprint)

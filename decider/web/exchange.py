@@ -4,6 +4,7 @@ A client's own headers do not come here but for those that a location names (ngi
 in `gate`, `project_list` and `project_json`.
 """
 
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,16 @@ from hashlib import sha256
 
 from flask import Response, request
 
-from decider.errors import DeciderError, Unauthenticated
+from decider.errors import (
+    DeciderError,
+    Forbidden,
+    InvalidName,
+    InvalidRequest,
+    NotAcceptable,
+    NotFound,
+    Unauthenticated,
+)
+from decider.metrics import meters, note_decision
 from decider.names import NormalizedName, parse_project_name
 from decider.pages import PageFormat, negotiate
 from decider.web import services
@@ -82,7 +92,8 @@ class Refused:
 def answer(decide: Callable[[], dict[str, str] | Refused]) -> Response:
     """200 with the headers that `decide` gives, 403 where it refuses or raises."""
     headers: dict[str, str] = {}
-    status = 403
+    status, verdict = 403, "failed"
+    started = time.perf_counter()
     try:
         reader = _authenticate_reader()
         if reader is not None:
@@ -91,9 +102,21 @@ def answer(decide: Callable[[], dict[str, str] | Refused]) -> Response:
         status, headers = (
             (403, headers | decided.headers) if isinstance(decided, Refused) else (200, headers | decided)
         )
-    except DeciderError:
-        pass  # nginx asks for the words of it
+        verdict = headers.get("X-Decider-Verdict", "allow")
+    except DeciderError as error:
+        verdict = _undecided(error)  # nginx asks for the words of it
+    finally:
+        note_decision(request.path.rpartition("/")[2], verdict, time.perf_counter() - started)
     return _kept_briefly(Response(status=status, headers=headers))
+
+
+def _undecided(error: DeciderError) -> str:
+    """What stands for the verdict in the metrics where there is none."""
+    if isinstance(error, NotFound | InvalidName):
+        return "absent"
+    if isinstance(error, Unauthenticated | Forbidden):
+        return "unauthenticated"
+    return "invalid" if isinstance(error, NotAcceptable | InvalidRequest) else "unavailable"
 
 
 def _authenticate_reader() -> str | None:
@@ -113,8 +136,11 @@ def _kept_briefly(response: Response) -> Response:
     policy = f"max-age=1, stale-if-error={parts.settings.grace_s}, stale-while-revalidate=1"
     response.headers["Cache-Control"] = policy
     response.headers["X-Accel-Expires"] = f"@{int(parts.clock().timestamp())}"
-    if parts.repositories.keeper.is_degraded:
-        response.headers["X-Decider-Degraded"] = "store"
+    # The name is not validated here: nobody has another one.
+    project = NormalizedName(argument("X-Decider-Project")) or None
+    degraded = parts.repositories.degraded(asked_repository(), project)
+    if degraded:
+        response.headers["X-Decider-Degraded"] = degraded
     return response
 
 
@@ -141,6 +167,7 @@ def page_response(body: bytes, media_type: str, kept_s: int, *, last_serial: int
         # wbits 31: a gzip wrapper without a time, so that equal pages are equal bytes.
         packer = zlib.compressobj(GZIP_LEVEL, wbits=31)
         body = packer.compress(body) + packer.flush()
+    meters().pages.labels(request.path.rpartition("/")[2], media_type).inc()
     response = Response(body, content_type=media_type)
     response.headers["ETag"] = f'"{sha256(body).hexdigest()[:32]}"'
     if last_serial is not None:

@@ -56,12 +56,14 @@ def decide_file() -> Response:
 
     def decide() -> dict[str, str] | Refused:
         located = _decide_file(asked_by=argument("X-Decider-Client"))
-        record = decided_header(located.decision, requested=argument("X-Decider-File"))
-        place = located.location
-        if located.decision.verdict.is_refusal or place is None:
-            return Refused({RECORD_HEADER: record})
-        headers = {
-            RECORD_HEADER: record,
+        verdict, place = located.decision.verdict, located.location
+        said = {
+            RECORD_HEADER: decided_header(located.decision, requested=argument("X-Decider-File")),
+            "X-Decider-Verdict": verdict if verdict.is_refusal or place is not None else "absent",
+        }
+        if verdict.is_refusal or place is None:
+            return Refused(said)
+        headers = said | {
             "X-Decider-Root": place.root,
             "X-Decider-Path": place.path.encode().decode("latin-1"),
             "X-Decider-Index": place.index,
@@ -199,6 +201,14 @@ def ready() -> Response:
     from decider.web.readiness import readiness  # noqa: PLC0415 (keeps the hot path's module small)
 
     return readiness(services())
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """What all processes of this machine have counted, for Prometheus."""
+    from decider.web.monitoring import metrics_page  # noqa: PLC0415 (keeps the hot path's module small)
+
+    return metrics_page(services().settings)
 
 
 @blueprint.get("/alive")

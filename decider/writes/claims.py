@@ -67,6 +67,9 @@ class ClaimQueue:
         claim = self._claims.get(project)
         return claim.index if claim is not None and claim.covers(repository) else None
 
+    def __len__(self) -> int:
+        return len(self._claims)
+
     def write(self) -> None:
         """Write what is queued now; raise StoreUnavailable and keep it."""
         with self._lock:

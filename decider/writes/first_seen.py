@@ -93,6 +93,9 @@ class FirstSeen:
                 self._unseen_names += len(filenames)
         self._wake()
 
+    def __len__(self) -> int:
+        return len(self._unseen)
+
     def write(self) -> None:
         """Write what is queued now; raise StoreUnavailable and keep what is left."""
         while True:

@@ -55,6 +55,15 @@ class PendingWrites:
         """File name → when decider first saw it, for the files of `pages` without an upload time."""
         return self._first_seen.times(pages)
 
+    @property
+    def lengths(self) -> dict[str, int]:
+        """How much waits to be written, by kind."""
+        return {
+            "claims": len(self._claims),
+            "first_seen": len(self._first_seen),
+            "reviews": len(self._reviews),
+        }
+
     def flush(self) -> None:
         """Write everything that is queued now; raise StoreUnavailable and keep the rest when the store is away."""
         for write in self._writers:

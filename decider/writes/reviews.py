@@ -64,6 +64,9 @@ class ReviewQueue:
                 return
             self._reviews.setdefault(key, _Wanted(at)).add(1, [client] if client else [], at)
 
+    def __len__(self) -> int:
+        return len(self._reviews)
+
     def write(self) -> None:
         """Write what is queued now; raise StoreUnavailable and keep what is left."""
         while True:
