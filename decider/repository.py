@@ -79,14 +79,13 @@ class Repositories:
         """The rules in force now; raise StoreUnavailable once the last ones are older than max_policy_age."""
         return self.keeper.current()
 
-    def degraded(self, repository: str, project: NormalizedName | None) -> str:
+    def degraded(self, repository: str, project: NormalizedName) -> str:
         """What the last decision had to do without: "store", "index" (a copy of its page served); "" for nothing."""
         if self.keeper.is_degraded:
             return "store"
         settings = self._settings.get(repository)
-        if project is None or settings is None:
-            return ""
-        return "index" if any(self.indexes[name].is_stale(project) for name in settings.indexes) else ""
+        names = () if settings is None else settings.indexes
+        return "index" if any(self.indexes[name].is_stale(project) for name in names) else ""
 
     def hides_refused(self, repository: str) -> bool:
         """Whether refused files leave this repository's pages."""

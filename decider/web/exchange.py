@@ -136,8 +136,8 @@ def _kept_briefly(response: Response) -> Response:
     policy = f"max-age=1, stale-if-error={parts.settings.grace_s}, stale-while-revalidate=1"
     response.headers["Cache-Control"] = policy
     response.headers["X-Accel-Expires"] = f"@{int(parts.clock().timestamp())}"
-    # The name is not validated here: nobody has another one.
-    project = NormalizedName(argument("X-Decider-Project")) or None
+    # Not validated again: of a name that is none there is no page, stale or not.
+    project = NormalizedName(request.headers.get("X-Decider-Project", ""))
     degraded = parts.repositories.degraded(asked_repository(), project)
     if degraded:
         response.headers["X-Decider-Degraded"] = degraded
