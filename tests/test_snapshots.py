@@ -11,7 +11,7 @@ import pytest
 
 from decider.errors import StoreUnavailable
 from decider.rules import Action, Rule, RuleDraft
-from decider.snapshots import MAX_LAG_S, RETRY_S, REVISION_CHECK_S, SnapshotKeeper
+from decider.snapshots import LOADING_LAG_S, MAX_LAG_S, RETRY_S, REVISION_CHECK_S, SnapshotKeeper
 from decider.store import open_store
 from decider.store.sqlite import SqliteStore
 
@@ -31,6 +31,8 @@ class Faulty(SqliteStore):
         self.reached = threading.Semaphore(0)
         self.released = threading.Event()
         self.released.set()
+        self.may_load = threading.Event()
+        self.may_load.set()
 
     def _answer(self) -> None:
         self.reached.release()
@@ -44,6 +46,7 @@ class Faulty(SqliteStore):
         return super().revision()
 
     def changes_since(self, revision: int) -> tuple[int, tuple[Rule, ...], frozenset[str]] | None:
+        assert self.may_load.wait(10)
         return None if self.forgets else super().changes_since(revision)
 
     def load_rules(self) -> tuple[int, tuple[Rule, ...]]:
@@ -66,6 +69,7 @@ def store(tmp_path: Path) -> Iterator[Faulty]:
     made = Faulty(tmp_path / "decider.sqlite")
     yield made
     made.released.set()
+    made.may_load.set()
     made.close()
 
 
@@ -76,7 +80,13 @@ def time() -> Time:
 
 @pytest.fixture
 def keeper(store: Faulty, time: Time) -> SnapshotKeeper:
-    return SnapshotKeeper(store, max_policy_age_s=MAX_POLICY_AGE_S, monotonic=time)
+    return SnapshotKeeper(store, max_policy_age_s=MAX_POLICY_AGE_S, patience_s=30, monotonic=time)
+
+
+@pytest.fixture
+def hasty(store: Faulty, time: Time) -> SnapshotKeeper:
+    """One that waits for no load that it need not wait for."""
+    return SnapshotKeeper(store, max_policy_age_s=MAX_POLICY_AGE_S, patience_s=0, monotonic=time)
 
 
 def block(store: SqliteStore, project: str) -> Rule:
@@ -308,3 +318,83 @@ def test_change_during_the_question(store: Faulty, keeper: SnapshotKeeper, time:
     time.now += 2 * REVISION_CHECK_S
     assert projects(keeper) == []
     assert projects(keeper) == ["one"]
+
+
+def test_decisions_go_on_while_rules_are_loaded(store: Faulty, hasty: SnapshotKeeper, time: Time) -> None:
+    """While new rules are being loaded the old ones decide, as long as the promise allows; then decisions wait."""
+    hasty.current()
+    confirmed = time.now
+    store.may_load.clear()
+    block(store, "one")
+    for lag in (2 * REVISION_CHECK_S, MAX_LAG_S + 0.1, LOADING_LAG_S - 0.01):
+        time.now = confirmed + lag
+        assert projects(hasty) == []
+    assert store.asked == 1
+    time.now = confirmed + LOADING_LAG_S + 0.01
+    with ThreadPoolExecutor(2) as threads:
+        waiting = [threads.submit(projects, hasty) for _ in range(2)]
+        for one in waiting:
+            with pytest.raises(TimeoutError):
+                one.result(0.1)
+        store.may_load.set()
+        assert [one.result(10) for one in waiting] == [["one"], ["one"]]
+
+
+def test_idle_and_then_much_to_load(store: Faulty, hasty: SnapshotKeeper, time: Time) -> None:
+    """Whoever comes after an idle hour waits for the rules that were made meanwhile, however long they load."""
+    hasty.current()
+    block(store, "one")
+    store.may_load.clear()
+    time.now += 3000
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(projects, hasty)
+        with pytest.raises(TimeoutError):
+            waiting.result(0.1)
+        store.may_load.set()
+        assert waiting.result(10) == ["one"]
+
+
+def test_catch_up(store: Faulty, hasty: SnapshotKeeper, time: Time) -> None:
+    """Catching up ends when what was in the store before it began decides, whatever was being loaded then."""
+    hasty.current()
+    store.may_load.clear()
+    block(store, "one")
+    time.now += 2 * REVISION_CHECK_S
+    assert projects(hasty) == []
+    block(store, "two")
+    with ThreadPoolExecutor(1) as threads:
+        catching_up = threads.submit(hasty.catch_up)
+        with pytest.raises(TimeoutError):
+            catching_up.result(0.1)
+        store.may_load.set()
+        catching_up.result(10)
+    assert projects(hasty) == ["one", "two"]
+
+
+def test_catch_up_without_a_store(store: Faulty, hasty: SnapshotKeeper, time: Time) -> None:
+    """Catching up with a store that is away fails nothing: the change that it is about is made."""
+    store.is_away = True
+    hasty.catch_up()
+    assert hasty.is_degraded
+    time.now += RETRY_S
+    store.is_away = False
+    assert projects(hasty) == []
+
+
+def test_rules_that_cannot_be_compiled(
+    store: Faulty, keeper: SnapshotKeeper, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault while loading is as a store that is away: the old rules go on for a while, degraded, and then nothing."""
+    keeper.current()
+    block(store, "one")
+
+    def changes_since(revision: int) -> None:
+        raise ArithmeticError(revision)
+
+    monkeypatch.setattr(store, "changes_since", changes_since)
+    time.now += 2 * REVISION_CHECK_S
+    assert projects(keeper) == []
+    assert keeper.is_degraded
+    time.now += MAX_POLICY_AGE_S
+    with pytest.raises(StoreUnavailable, match="too old"):
+        keeper.current()

@@ -13,6 +13,7 @@ from flask import Blueprint, Response
 
 from decider.errors import DeciderError
 from decider.store import Role
+from decider.web import services
 from decider.web.api.inputs import Body, read_query
 from decider.web.auth import Caller, authenticate
 
@@ -109,7 +110,12 @@ def operation(
 
         @wraps(view)
         def guarded(**arguments: str) -> Response:
-            return view(_call(declared, query, body), **arguments)
+            answer = view(_call(declared, query, body), **arguments)
+            if declared.role not in {None, Role.READER}:
+                # A change is acknowledged when it decides here, too. Other processes load it at the same time, so
+                # that none is much behind, however long a feed of 100,000 rules takes to load.
+                services().repositories.keeper.catch_up()
+            return answer
 
         blueprint.add_url_rule(path, endpoint=name, view_func=guarded, methods=[method])
         return guarded
