@@ -7,17 +7,20 @@ may go on reading it, also after it was removed. Where names come from may not b
 
 import hashlib
 import mmap
+import os
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from decider.index.folders import write_whole
+from decider.index.folders import FILE_MODE, make_folder, temporary_name
 from decider.names import NormalizedName, ProjectPattern
 
-__all__ = ["ProjectNames", "write_names"]
+__all__ = ["ProjectNames", "write_names", "write_sorted_names"]
 
 _CHUNK = 256 * 1024
+_LINES = 10_000  #: written at once
 _SUFFIX = ".names"
 
 
@@ -30,9 +33,9 @@ class ProjectNames(AbstractSet[NormalizedName]):
         self.digest = digest  #: same digest, same names
         self._path = folder / f"{digest}{_SUFFIX}"
         with self._path.open("rb") as file:
-            self._size = self._path.stat().st_size
+            self._size = os.fstat(file.fileno()).st_size
             # Nothing can be mapped of an empty file.
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self._size else b""
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self._size else None
 
     @classmethod
     def _from_iterable(cls, names: Iterable[Any]) -> frozenset[NormalizedName]:  # type: ignore[override]
@@ -43,44 +46,51 @@ class ProjectNames(AbstractSet[NormalizedName]):
         return sum(chunk.count(b"\n") for chunk in self.chunks())
 
     def __iter__(self) -> Iterator[NormalizedName]:
-        return self._names(0, self._size)
+        return (
+            NormalizedName(name) for chunk in self.chunks() for name in chunk.decode("ascii").splitlines()
+        )
 
     def __contains__(self, name: object) -> bool:
-        if not isinstance(name, str):
+        if not isinstance(name, str) or self._map is None:
             return False
         line = name.encode() + b"\n"
-        start = self._first_not_before(line)
+        start = self._first_not_before(self._map, line)
         return self._map[start : start + len(line)] == line
 
     def chunks(self) -> Iterator[bytes]:
         """The whole file, in pieces of some 256 kB that end with a line."""
+        if self._map is None:
+            return
         start = 0
-        while start < self._size:
-            end = self._size if start + _CHUNK >= self._size else self._map.find(b"\n", start + _CHUNK) + 1
-            yield self._map[start:end]
-            start = end
+        try:
+            while start < self._size:
+                end = self._map.find(b"\n", start + _CHUNK) + 1 or self._size
+                yield self._map[start:end]
+                start = end
+        finally:
+            # What was looked at would count as this process's memory for good.
+            self._map.madvise(mmap.MADV_DONTNEED)
 
     def matching(self, pattern: ProjectPattern) -> Iterator[NormalizedName]:
         """Those that `pattern` matches, sorted; found without looking at the others."""
-        start = self._first_not_before(pattern.stem.encode())
-        # No name has a byte above `z`.
-        end = self._first_not_before(pattern.stem.encode() + b"\x7f")
-        return (name for name in self._names(start, end) if pattern.matches(name))
+        if self._map is None:
+            return
+        stem = pattern.stem.encode()
+        start = self._first_not_before(self._map, stem)
+        end = self._first_not_before(self._map, stem + b"\x7f")  # above every byte of a name
+        for line in self._map[start:end].splitlines():
+            name = NormalizedName(line.decode("ascii"))
+            if pattern.matches(name):
+                yield name
 
-    def _names(self, start: int, end: int) -> Iterator[NormalizedName]:
-        while start < end:
-            stop = self._map.find(b"\n", start)
-            yield NormalizedName(self._map[start:stop].decode("ascii"))
-            start = stop + 1
-
-    def _first_not_before(self, text: bytes) -> int:
-        """Where the first line begins that, with its end of line, is not less than `text`."""
+    def _first_not_before(self, text: mmap.mmap, wanted: bytes) -> int:
+        """Where the first line begins that, with its end of line, is not less than `wanted`."""
         low, high = 0, self._size
         while low < high:
             middle = (low + high) // 2
-            start = self._map.rfind(b"\n", low, middle) + 1 or low
-            stop = self._map.find(b"\n", middle) + 1
-            if self._map[start:stop] < text:
+            start = text.rfind(b"\n", low, middle) + 1 or low
+            stop = text.find(b"\n", middle) + 1
+            if text[start:stop] < wanted:
                 low = stop
             else:
                 high = start
@@ -89,9 +99,27 @@ class ProjectNames(AbstractSet[NormalizedName]):
 
 def write_names(folder: Path, names: Iterable[str]) -> str:
     """Keep `names`, normalized ones in any order, in `folder`; their digest."""
-    data = "".join([f"{name}\n" for name in sorted(set(names))]).encode("ascii")
-    digest = hashlib.sha256(data).hexdigest()
-    target = folder / f"{digest}{_SUFFIX}"
-    if not target.exists():
-        write_whole(target, data)
-    return digest
+    return write_sorted_names(folder, sorted(set(names)))
+
+
+def write_sorted_names(folder: Path, names: Iterable[str]) -> str:
+    """The same for names that come sorted and without duplicates; none but a few are held."""
+    make_folder(folder)
+    digest = hashlib.sha256()
+    temporary = temporary_name(folder / "names")
+    try:
+        with temporary.open("wb") as file:
+            for lines in _lines(names):
+                digest.update(lines)
+                file.write(lines)
+        temporary.chmod(FILE_MODE)
+        temporary.replace(folder / f"{digest.hexdigest()}{_SUFFIX}")
+    finally:
+        temporary.unlink(missing_ok=True)
+    return digest.hexdigest()
+
+
+def _lines(names: Iterable[str]) -> Iterator[bytes]:
+    left = iter(names)
+    while some := list(islice(left, _LINES)):
+        yield ("\n".join(some) + "\n").encode("ascii")

@@ -4,16 +4,18 @@ A name that a rule gives to an index is listed where that index has it (DESIGN, 
 is refused whole is left out where refused files are hidden. Keeping lists may not be added here.
 """
 
-from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
+import heapq
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
+from itertools import groupby, repeat
+from operator import itemgetter
 from pathlib import Path
 
 import msgspec
 
 from decider.children import run_child
 from decider.decision import owner_rule, refused_whole
-from decider.index.project_names import ProjectNames, write_names
+from decider.index.project_names import ProjectNames, write_sorted_names
 from decider.names import Kind, NormalizedName, parse_pattern
 from decider.rules import Rule, Snapshot
 
@@ -40,37 +42,32 @@ def unite(job: UnionJob) -> str:
 
 def unite_here(job: UnionJob) -> str:
     """The same, made in this process."""
-    lists = {
-        index: frozenset(ProjectNames(Path(folder), digest))
-        for index, (folder, digest) in job.sources.items()
-    }
+    lists = {index: ProjectNames(Path(folder), digest) for index, (folder, digest) in job.sources.items()}
+    return write_sorted_names(Path(job.folder), _listed(lists, job))
+
+
+def _listed(lists: Mapping[str, ProjectNames], job: UnionJob) -> Iterator[NormalizedName]:
+    """The names, sorted. They come and go one by one: nothing here holds a million of them."""
     snapshot = Snapshot(0, job.rules)
-    names: frozenset[NormalizedName] = frozenset().union(*lists.values())
-    unlisted = {name for name in _spoken_of(names, job.rules) if not _is_listed(name, snapshot, lists, job)}
-    return write_names(Path(job.folder), names - unlisted)
+    patterns = {parse_pattern(rule.project) for rule in job.rules}
+    exact = {pattern.stem for pattern in patterns if pattern.kind is Kind.EXACT}
+    stems = tuple({pattern.stem for pattern in patterns if pattern.kind is not Kind.EXACT})
+    for name, having in _merged(lists):
+        is_spoken_of = name in exact or name.startswith(stems)
+        if not is_spoken_of or _is_listed(name, having, snapshot, job):
+            yield name
 
 
-def _is_listed(
-    project: NormalizedName,
-    snapshot: Snapshot,
-    lists: Mapping[str, AbstractSet[NormalizedName]],
-    job: UnionJob,
-) -> bool:
+def _merged(lists: Mapping[str, ProjectNames]) -> Iterator[tuple[NormalizedName, tuple[str, ...]]]:
+    """Every name, and the indexes that have it."""
+    entries = heapq.merge(*(zip(names, repeat(index)) for index, names in lists.items()))
+    for name, group in groupby(entries, key=itemgetter(0)):
+        yield name, tuple(map(itemgetter(1), group))
+
+
+def _is_listed(project: NormalizedName, having: Collection[str], snapshot: Snapshot, job: UnionJob) -> bool:
     rules = snapshot.rules_for(project, job.repository, sha256=frozenset())
     own = owner_rule(rules, at=job.at)
-    if own is not None and project not in lists.get(own.index or "", frozenset()):
+    if own is not None and own.index not in having:
         return False
     return not job.hide_refused or not refused_whole(rules, at=job.at)
-
-
-def _spoken_of(names: frozenset[NormalizedName], rules: Iterable[Rule]) -> set[NormalizedName]:
-    """Those of `names` (up to a million) that some rule speaks of."""
-    patterns = {parse_pattern(rule.project) for rule in rules}
-    wide = [pattern for pattern in patterns if pattern.kind is not Kind.EXACT]
-    stems = tuple({pattern.stem for pattern in wide})
-    exact = {pattern.stem for pattern in patterns if pattern.kind is Kind.EXACT}
-    return {
-        name
-        for name in names
-        if name in exact or (name.startswith(stems) and any(pattern.matches(name) for pattern in wide))
-    }

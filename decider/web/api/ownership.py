@@ -3,7 +3,8 @@
 Such a name is safe as long as its owner is asked first; it is listed so that someone looks who put it there.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from flask import Response
 
 from decider.errors import IndexError_, NotFound
 from decider.index import Index
+from decider.index.project_names import ProjectNames
 from decider.names import Kind, NormalizedName, ProjectPattern, parse_pattern
 from decider.rules import Action, Rule, Snapshot
 from decider.store import Role
@@ -78,13 +80,13 @@ def _owned(
     patterns = [(pattern, rule) for pattern, rule in own if pattern.kind in {Kind.NAMESPACE, Kind.PREFIX}]
     under = [
         _by_rule(project, rule)
-        for project in (_projects(indexes, unanswered, internal=False) if patterns else {})
+        for project in _under([pattern for pattern, _ in patterns], indexes, unanswered)
         if project not in named and (rule := _most_specific(project, patterns)) is not None
     ]
     named.update(one.project for one in under)
     unruled = [
         _Owned(project, index, None, ())
-        for project, index in _projects(indexes, unanswered, internal=True).items()
+        for project, index in _internal_projects(indexes, unanswered).items()
         if project not in named and _most_specific(project, patterns) is None
     ]
     return exact + under + unruled
@@ -103,18 +105,39 @@ def _most_specific(project: NormalizedName, patterns: Iterable[tuple[ProjectPatt
     return max(matching, key=lambda one: one[0])[1] if matching else None
 
 
-def _projects(
-    indexes: Mapping[str, Index], unanswered: list[Unanswered], *, internal: bool
+def _under(
+    patterns: Sequence[ProjectPattern], indexes: Mapping[str, Index], unanswered: list[Unanswered]
+) -> list[NormalizedName]:
+    """Every project of the public indexes that a pattern matches, sorted; they may have a million others."""
+    if not patterns:
+        return []
+    lists = _lists([index for index in indexes.values() if not index.is_internal], unanswered)
+    return sorted({name for _, names in lists for pattern in patterns for name in _matching(names, pattern)})
+
+
+def _matching(names: AbstractSet[NormalizedName], pattern: ProjectPattern) -> Iterable[NormalizedName]:
+    return names.matching(pattern) if isinstance(names, ProjectNames) else filter(pattern.matches, names)
+
+
+def _internal_projects(
+    indexes: Mapping[str, Index], unanswered: list[Unanswered]
 ) -> dict[NormalizedName, str]:
-    """Every project of the internal, or of the public indexes, and the first index that has it."""
-    chosen = [index for index in indexes.values() if index.is_internal is internal]
+    """Every project of the internal indexes, and the first that has it."""
     found: dict[NormalizedName, str] = {}
+    for index, names in _lists([index for index in indexes.values() if index.is_internal], unanswered):
+        found = {**dict.fromkeys(names, index.name), **found}
+    return found
+
+
+def _lists(
+    chosen: Sequence[Index], unanswered: list[Unanswered]
+) -> Iterator[tuple[Index, AbstractSet[NormalizedName]]]:
+    """The project lists of those indexes that give one."""
     for index, answer in zip(chosen, ask_all(lambda one: one.fetch_projects(), chosen), strict=True):
         if isinstance(answer, (NotFound, IndexError_)):
             unanswered.append(Unanswered(project=None, index=index.name, detail=str(answer)))
         else:
-            found = {**dict.fromkeys(answer, index.name), **found}
-    return found
+            yield index, answer
 
 
 def _conflicting(
