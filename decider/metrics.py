@@ -184,8 +184,16 @@ def _reserve(file: Path, size: int) -> None:
 
     (!) Writing to memory that stands for a hole in a file ends the process (SIGBUS) once the disk is full.
     """
-    with file.open("ab") as handle:
-        os.posix_fallocate(handle.fileno(), 0, size)
+    if file.exists():
+        return
+    fresh = file.with_suffix(".new")  # nobody reads half a file
+    try:
+        with fresh.open("wb") as handle:
+            os.posix_fallocate(handle.fileno(), 0, size)
+        fresh.replace(file)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 _meters = Meters()

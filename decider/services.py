@@ -79,6 +79,7 @@ def start_background(parts: Services, *, report: Callable[[], None]) -> threadin
 
 def _repeat(report: Callable[[], None], stopping: threading.Event) -> None:
     """Report until told to stop, however the store and the other threads fare."""
+    report()
     while not stopping.wait(REPORT_EVERY_S):
         report()
 
