@@ -5,12 +5,12 @@ in `gate`, `project_list` and `project_json`.
 """
 
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
 from flask import Response, request
+from isal import isal_zlib
 
 from decider.errors import (
     DeciderError,
@@ -29,7 +29,6 @@ from decider.web.auth import authenticate_reader
 from decider.web.problems import problem, problem_response
 
 __all__ = [
-    "GZIP_LEVEL",
     "PAGE_LIFETIME_S",
     "VARY",
     "Refused",
@@ -40,6 +39,7 @@ __all__ = [
     "asked_repository",
     "changed_meanwhile",
     "lifetime_s",
+    "pack",
     "page_response",
     "redirect_response",
     "refusal",
@@ -48,9 +48,6 @@ __all__ = [
 
 VARY = "Accept, Accept-Encoding"
 PAGE_LIFETIME_S = 24 * 3600  #: in nginx's cache, at most; its key changes with the page
-GZIP_LEVEL = (
-    4  #: pages are compressed once and stored: between speed of the cold page and size of the warm one
-)
 
 
 # -- Arguments
@@ -157,6 +154,15 @@ def lifetime_s(decision_fingerprint: str, until_s: float | None) -> int:
     return PAGE_LIFETIME_S if until_s is None else max(min(PAGE_LIFETIME_S, int(until_s)), 0)
 
 
+def pack(body: bytes) -> bytes:
+    """Gzip, without a time in its header, so that equal pages are equal bytes.
+
+    ISA-L at its first level: a 1.1 MB page in 2 ms and to 277 kB; zlib needs 15 ms for 282 kB (level 4).
+    """
+    packed: bytes = isal_zlib.compress(body, 1, 31)
+    return packed
+
+
 def page_response(body: bytes, media_type: str, kept_s: int, *, last_serial: int | None = None) -> Response:
     """A page as nginx stores and clients revalidate it: one strong ETag for each format and encoding.
 
@@ -164,9 +170,7 @@ def page_response(body: bytes, media_type: str, kept_s: int, *, last_serial: int
     """
     is_packed = argument("X-Decider-Encoding") == "gzip"
     if is_packed:
-        # wbits 31: a gzip wrapper without a time, so that equal pages are equal bytes.
-        packer = zlib.compressobj(GZIP_LEVEL, wbits=31)
-        body = packer.compress(body) + packer.flush()
+        body = pack(body)
     meters().pages.labels(request.path.rpartition("/")[2], media_type).inc()
     response = Response(body, content_type=media_type)
     response.headers["ETag"] = f'"{sha256(body).hexdigest()[:32]}"'

@@ -15,7 +15,6 @@ from decider.index.project_names import ProjectNames
 from decider.pages import PageFormat, render_projects
 from decider.web import services
 from decider.web.exchange import (
-    GZIP_LEVEL,
     answer,
     argument,
     asked_format,
@@ -27,6 +26,8 @@ from decider.web.exchange import (
 )
 
 __all__ = ["blueprint"]
+
+_GZIP_LEVEL = 4  #: between speed of the first list after a change and size of all that follow
 
 blueprint = Blueprint("project_list", __name__, url_prefix="/-")
 
@@ -81,7 +82,7 @@ def _etag(fingerprint: str, page_format: PageFormat, *, is_packed: bool) -> str:
 
 
 def _packed(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    packer = zlib.compressobj(GZIP_LEVEL, wbits=31)
+    packer = zlib.compressobj(_GZIP_LEVEL, wbits=31)
     for piece in pieces:
         if packed := packer.compress(piece):
             yield packed

@@ -10,7 +10,7 @@ from decider.decision import decide_page, list_page
 from decider.names import NormalizedName
 from decider.pages import PageFormat, parse_page, render_page
 from decider.rules import Snapshot
-from decider.web.exchange import GZIP_LEVEL
+from decider.web.exchange import pack
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import Cell, Figure, Table, percentile
 from tests.benchmarks.load import GZIP, JSON, OneClient
@@ -94,4 +94,4 @@ def _take_apart(project: str, packed: bytes, url: str, note: Callable[[str, floa
     )
     listing, private = timed("- list", lambda: list_page(decision, hide_refused=False))
     rendered = timed("- render", lambda: render_page(listing, PageFormat.JSON, private=private))
-    timed("- compress", lambda: zlib.compress(rendered, GZIP_LEVEL, 31))
+    timed("- compress", lambda: pack(rendered))
