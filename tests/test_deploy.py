@@ -104,18 +104,17 @@ def test_second_start_installs_nothing(checkout: Path, tmp_path: Path) -> None:
 @pytest.mark.timeout(400)
 def test_first_and_second_start(checkout: Path, tmp_path: Path) -> None:
     """A fresh checkout installs itself and serves; the second start takes less than 3 s."""
-    dry = [
+    fetch = [
         sys.executable,
         "-m",
         "pip",
         "download",
-        "--quiet",
         "--no-deps",
         "--dest",
-        tmp_path / "wheel",
+        str(tmp_path / "wheel"),
         "hatchling",
     ]
-    if subprocess.run(dry, capture_output=True, check=False, stdin=subprocess.DEVNULL).returncode != 0:
+    if subprocess.run(fetch, capture_output=True, check=False, stdin=subprocess.DEVNULL).returncode != 0:
         pytest.skip("the index that pip uses cannot be reached")
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("DECIDER_", "PYTHON"))

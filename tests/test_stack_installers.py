@@ -1,8 +1,10 @@
 """What people see: real pip and uv against the stack (STANDARDS 2.3, 2.4, 2b, T101-T110)."""
 
+import gzip
 import sys
 import tomllib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from tests.conftest import Shelved
 from tests.fake_index import FakeIndex
 from tests.installer import Installer
-from tests.stack import PROMISE_S, Stack, eventually
+from tests.stack import PIP_ACCEPT, PROMISE_S, Stack, eventually
 from tests.uploads import make_wheel
 
 pytestmark = pytest.mark.stack
@@ -34,12 +36,25 @@ def demo(stack: Stack, index: FakeIndex, project: str) -> str:
 
 
 def block(stack: Stack, project: str) -> str:
-    """Block 2.0; the rule's id once page and file show it."""
+    """Block 2.0; the rule's id once page, file and metadata show it: each has a decision of its own for a second."""
     rule = stack.add_rule(action="block", project=project, versions="==2.0", reason=REASON)
-    wheel = make_wheel(project, "2.0")
-    eventually(lambda: stack.file(project, wheel.filename).status == 403, within_s=PROMISE_S)
-    eventually(lambda: "yanked" in stack.page(project).file(wheel.filename), within_s=PROMISE_S)
+    path = f"/files/{project}/{make_wheel(project, '2.0').filename}"
+    for suffix in ("", ".metadata"):
+        eventually(partial(_is_refused, stack, path + suffix), within_s=PROMISE_S)
+    # Each encoding is kept for itself, and installers ask for a coded page.
+    for encoding in ("identity", "gzip"):
+        eventually(partial(_is_yanked, stack, project, encoding), within_s=PROMISE_S)
     return str(rule["id"])
+
+
+def _is_refused(stack: Stack, path: str) -> bool:
+    return stack.get(path).status == 403
+
+
+def _is_yanked(stack: Stack, project: str, encoding: str) -> bool:
+    answer = stack.get(f"/simple/{project}/", {"Accept": PIP_ACCEPT, "Accept-Encoding": encoding})
+    body = gzip.decompress(answer.body) if encoding == "gzip" else answer.body
+    return REASON.encode() in body
 
 
 def rule_of(stack: Stack, project: str) -> str:
@@ -164,7 +179,10 @@ def test_held_release_prints_the_reason(
     """A pin on a held release fails and prints why it waits."""
     wheel = index.add(project, make_wheel(project, "1.0"))
     rule = stack.add_rule(action="hold", project=project, reason="waits 7 days")
-    eventually(lambda: stack.file(project, wheel.filename).status == 403, within_s=PROMISE_S)
+    for suffix in ("", ".metadata"):
+        eventually(
+            partial(_is_refused, stack, f"/files/{project}/{wheel.filename}{suffix}"), within_s=PROMISE_S
+        )
     ran = installer.install(tool, "out", f"{project}==1.0")
     assert ran.code != 0
     assert f"Held: waits 7 days ({rule['id']})" in ran.output
@@ -178,7 +196,8 @@ def test_uv_never_falls_through_to_a_second_index(
     with FakeIndex() as second:
         second.add(project, make_wheel(project, "2.0"))
         rule = stack.add_rule(action="block", project=project, reason=REASON)
-        eventually(lambda: "yanked" in stack.page(project).json()["files"][0], within_s=PROMISE_S)
+        for encoding in ("identity", "gzip"):
+            eventually(partial(_is_yanked, stack, project, encoding), within_s=PROMISE_S)
         where = [
             "--target",
             str(installer.folder / "out"),
