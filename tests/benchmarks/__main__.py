@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         plain = PlainNginx(folder / "plain", stand_in)
         opened.callback(plain.stop)
         plain.start()
-        bench = Bench(folder, options.cache, scale, recording, stand_in, plain)
+        bench = Bench(folder, options.cache, scale, recording, stand_in, plain, opened)
         for name in options.parts:
             began = time.monotonic()
             table = PARTS[name](bench)

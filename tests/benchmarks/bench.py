@@ -1,8 +1,8 @@
 """What every part of a run shares: how much to do, the index, plain nginx, deciders."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,41 +21,53 @@ T = TypeVar("T")
 class Scale:
     """How much is measured."""
 
+    cases: int  #: kinds of pages, of files
     load_s: int  #: of one run of wrk
     repetitions: int
+    tools: Sequence[str]  #: installers
     installs: int  #: repetitions of each installation
     projects: int  #: cold pages
     rules: Sequence[int]  #: numbers of rules that decisions are timed with
     workers: Sequence[int]  #: of the decider, that uncached decisions are counted with
-    blocks: int
+    blocks: int  #: rules
+    nodes: Sequence[int]  #: that have to refuse what is blocked
     clients: int  #: light ones, at once
     resolves: int  #: real ones, at once
     mixed_requests: int
+    share_decider: bool  #: one for all parts that take a usual one: neither fresh nor cold, and started once
 
 
 FULL = Scale(
+    cases=10,
     load_s=2,
     repetitions=5,
+    tools=("uv", "pip"),
     installs=3,
     projects=40,
     rules=(10, 1_000, 100_000, 1_000_000),
     workers=(1, 2, 4),
     blocks=100,
+    nodes=(1, 2),
     clients=500,
     resolves=16,
     mixed_requests=500_000,
+    share_decider=False,
 )
 SMOKE = Scale(
+    cases=1,
     load_s=1,
     repetitions=1,
+    tools=("uv",),
     installs=1,
     projects=3,
     rules=(10, 1_000),
     workers=(1,),
     blocks=3,
+    nodes=(1,),
     clients=20,
     resolves=2,
     mixed_requests=1_000,
+    share_decider=True,
 )
 
 
@@ -69,24 +81,36 @@ class Bench:
     recording: Recording
     stand_in: StandIn
     plain: PlainNginx
+    opened: ExitStack  #: closed when the run ends
+    shared: list[Stack] = field(default_factory=list)
 
     @contextmanager
-    def decider(self, *, workers: int = 2, top: str = "", name: str = "decider-") -> Iterator[Stack]:
+    def decider(self, *, workers: int = 2, top: str = "") -> Iterator[Stack]:
         """A decider with empty caches, in front of the stand-in."""
-        stack = Stack(
+        is_usual = workers == 2 and not top
+        if self.scale.share_decider and is_usual:
+            if not self.shared:
+                self.shared.append(self._stack(workers, top))
+                self.opened.callback(self.shared[0].close)
+                self.shared[0].start()
+            yield self.shared[0]
+            return
+        stack = self._stack(workers, top)
+        try:
+            stack.start()
+            yield stack
+        finally:
+            stack.close()
+
+    def _stack(self, workers: int, top: str) -> Stack:
+        return Stack(
             index_url=self.stand_in.url,
             workers=workers,
             top=top,
             # Pages stay as they are while a part runs, whatever the machine is busy with.
             index='page_ttl = "1h"',
             environment=system_trust(self.stand_in.ca_file),
-            folder_name=name,
         )
-        try:
-            stack.start()
-            yield stack
-        finally:
-            stack.close()
 
     def publish(self, stack: Stack, projects: Sequence[str], files: Mapping[str, Sequence[str]]) -> None:
         """Give plain nginx, byte for byte, the pages and files that decider serves."""

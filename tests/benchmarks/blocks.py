@@ -24,7 +24,8 @@ def measure_blocks(bench: Bench) -> Table:
     rows: list[Sequence[Cell]] = []
     index = bench.recording
     recorded = [(project, name) for project in index.projects for name in index.files(project)]
-    for name, nodes in (("one node", 1), ("two nodes, one Redis", 2)):
+    for nodes in bench.scale.nodes:
+        name = "one node" if nodes == 1 else f"{nodes} nodes, one Redis"
         with _nodes(bench, nodes) as stacks:
             taken = _latencies(stacks, recorded, bench.scale.blocks)
         for number, latencies in enumerate(taken):
@@ -54,7 +55,7 @@ def _nodes(bench: Bench, count: int) -> Iterator[list[Stack]]:
         opened.callback(server.stop)
         server.start()
         top = f'store = "{server.url}"'
-        yield [opened.enter_context(bench.decider(top=top, name=f"decider-{n}-")) for n in range(count)]
+        yield [opened.enter_context(bench.decider(top=top)) for _ in range(count)]
 
 
 def _latencies(stacks: Sequence[Stack], recorded: Sequence[tuple[str, str]], rules: int) -> list[list[float]]:

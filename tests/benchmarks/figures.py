@@ -1,6 +1,7 @@
 """Figures with their spread, and tables of them as Markdown and as JSON."""
 
 import json
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +11,9 @@ __all__ = ["Cell", "Figure", "Report", "Table", "percentile", "ratio"]
 
 
 def percentile(values: Iterable[float], percent: float) -> float:
-    """The value that `percent` of `values` do not exceed (nearest rank)."""
+    """The least value that `percent` of `values` do not exceed (nearest rank)."""
     ordered = sorted(values)
-    return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)]
+    return ordered[max(math.ceil(len(ordered) * percent / 100) - 1, 0)]
 
 
 @dataclass(frozen=True, slots=True)

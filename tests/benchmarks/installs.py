@@ -22,7 +22,7 @@ def measure_installs(bench: Bench) -> Table:
     """Cold: the proxy has just started and has nothing. Warm: the same installation again."""
     found: dict[str, list[float]] = {}
     for _ in range(bench.scale.installs):
-        for tool in ("uv", "pip"):
+        for tool in bench.scale.tools:
             install = partial(_install, bench, tool)
             found.setdefault(f"{tool} direct", []).append(install(bench.stand_in.plain_url))
             bench.plain.forget()
@@ -34,7 +34,7 @@ def measure_installs(bench: Bench) -> Table:
                     found.setdefault(f"{tool} {state} decider", []).append(install(stack.simple_url))
     figures = {name: Figure(tuple(taken)) for name, taken in found.items()}
     rows: list[Sequence[Cell]] = []
-    for tool in ("uv", "pip"):
+    for tool in bench.scale.tools:
         for state in ("cold", "warm"):
             ours, plain = figures[f"{tool} {state} decider"], figures[f"{tool} {state} plain"]
             rows.append([f"{tool}, {state}", ours, plain, figures[f"{tool} direct"], ratio(ours, plain)])

@@ -18,7 +18,7 @@ def measure_memory(bench: Bench) -> Table:
     rows: list[Sequence[Cell]] = []
     with bench.decider() as stack:
         blocked = bench.recording.sizes["medium"]
-        stack.add_rule(action="block", project=blocked)
+        rule = stack.add_rule(action="block", project=blocked)
         urls = _mixed(bench, stack)
         rows.append(_row(stack, "started", 0))
         wrk(urls, {**JSON, **GZIP}, seconds=1, may_fail=True)
@@ -30,6 +30,7 @@ def measure_memory(bench: Bench) -> Table:
             done += wrk(urls, kinds[spent_s // seconds % len(kinds)], seconds=seconds, may_fail=True).requests
             spent_s += seconds
         rows.append(_row(stack, "after all", done))
+        stack.remove_rule(rule)
     note = "two workers, supervisor and nginx. RSS counts shared pages for each process, PSS once."
     return Table("Memory of all processes", ["", "requests", "RSS MB", "PSS MB", "processes"], rows, [note])
 

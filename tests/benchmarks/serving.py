@@ -83,10 +83,11 @@ def _table(
         "static": _Server(plain.static, lambda: plain.pids),
     }
     rows: list[Sequence[Cell]] = []
-    for case in cases:
+    for case in cases[: bench.scale.cases]:
         measures = {name: partial(_sample, bench, server, case) for name, server in servers.items()}
-        for measure in measures.values():
-            measure()  # warm, and unmeasured
+        if bench.scale.repetitions > 1:
+            for measure in measures.values():
+                measure()  # warm, and unmeasured
         samples = interleaved(measures, bench.scale.repetitions)
         rates = {name: Figure(tuple(value(case, s.load) for s in found)) for name, found in samples.items()}
         cpu = {name: Figure(tuple(s.cpu_us for s in found)) for name, found in samples.items()}
