@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import msgspec
 
 from decider.files import DistributionFile
-from decider.index.hosts import host_and_port
+from decider.index.hosts import FileHosts, host_and_port
 from decider.settings import IndexSettings
 
 __all__ = [
@@ -39,6 +39,7 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
     is_own_host: bool = False  #: on the index's own origin: its credentials may go there
     tls_name: str = ""  #: name that the upstream's certificate must carry
     key: str = ""  #: cache key: where the bytes are, and their digest as the page states it
+    size: int | None = None  #: bytes, as the page states them; None where it does not
     etag: str = ""  #: quoted strong ETag made of the stated SHA-256; "" when the page states none
 
 
@@ -59,17 +60,21 @@ def locate_local(index: str, file: DistributionFile, companion: Companion) -> Lo
 def locate_remote(index: IndexSettings, file: DistributionFile, companion: Companion) -> Location | None:
     """Where a remote index's page says the bytes are; None when it offers no such companion."""
     if companion == "":
-        return locate_url(index, file.url, key_digest=file.sha256 or "")
+        return locate_url(index, file.url, key_digest=file.sha256 or "", size=file.size)
     if companion == ".metadata" and file.core_metadata:
         digest = "" if file.core_metadata is True else file.core_metadata.get("sha256", "")
         parts = urlsplit(file.url)
         return locate_url(index, urlunsplit(parts._replace(path=f"{parts.path}.metadata")), key_digest=digest)
     if companion == ".provenance" and file.provenance is not None:
-        return locate_url(index, file.provenance, key_digest="")
+        # A page may relay any provenance URL to clients; nginx fetches from where files may come from, and nowhere else.
+        is_allowed = FileHosts(index).is_allowed(urlsplit(file.provenance))
+        return locate_url(index, file.provenance, key_digest="") if is_allowed else None
     return None
 
 
-def locate_url(index: IndexSettings, url: str, *, key_digest: str) -> Location | None:
+def locate_url(
+    index: IndexSettings, url: str, *, key_digest: str, size: int | None = None
+) -> Location | None:
     """How nginx gets `url`, taken from a page of `index`; None where it names no host.
 
     `key_digest`: SHA-256 that the page states for the bytes, "" when it states none.
@@ -94,4 +99,5 @@ def locate_url(index: IndexSettings, url: str, *, key_digest: str) -> Location |
         is_own_host=is_own,
         key=f"{index.name}|{parts.scheme}://{parts.netloc}{target}|{key_digest}",
         etag=f'"{key_digest}"' if key_digest else "",
+        size=size,
     )

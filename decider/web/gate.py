@@ -69,6 +69,7 @@ def decide_file() -> Response:
             "X-Decider-Index": place.index,
             "X-Decider-Key": place.key,
             "X-Decider-Etag": place.etag,
+            "X-Decider-Size": "" if place.size is None else str(place.size),
         }
         return {name: value for name, value in headers.items() if value} | _upstream_headers(place)
 
