@@ -28,8 +28,9 @@ def prepare_data_dir(settings: Settings, user: WorkerUser | None) -> Path:
         for name in ("run", "cache", "temp", "logs", "metadata", "staged"):
             folder = data_dir / name
             folder.mkdir(exist_ok=True)
-            folder.chmod(0o755 if name in {"metadata", "staged"} else 0o750)
-            if user is not None and name not in {"metadata", "staged"}:
+            # (!) Nobody else's: copies of packages whose own folder others may not read lie in `staged`.
+            folder.chmod(0o750)
+            if user is not None:
                 os.chown(folder, user.uid if name in {"cache", "temp"} else 0, user.gid)
         _prepare_decisions_folder(decisions_folder(settings), user)
     except OSError as error:

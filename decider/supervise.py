@@ -4,7 +4,6 @@ A child that dies is started again; SIGTERM and SIGINT stop both and leave nothi
 configuration again and reloads both without dropping a request. What a request means may not be added here.
 """
 
-import ctypes
 import fcntl
 import http.client
 import logging
@@ -12,12 +11,10 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,6 +23,7 @@ from decider.errors import CannotStart, DeciderError, InvalidSettings
 from decider.index.hosts import host_and_port
 from decider.nginx_config import decisions_folder, render_nginx_config
 from decider.nginx_program import find_nginx, nginx_fault
+from decider.processes import Process
 from decider.settings import Settings, settings_to_json
 from decider.worker_user import worker_user
 from decider.wsgi import SOCKET
@@ -36,55 +34,10 @@ log = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _START_WITHIN_S = 30.0
-_STOP_WITHIN_S = 12.0
 _RESOLVE_EVERY_S = 30.0
-_STABLE_S = 5.0  #: a child that lived this long is started again at once
-_MAX_PAUSE_S = 10.0
 _ACCEPTED = "run/accepted.json"
 _CONFIG = "run/nginx.conf"
 _COLLECTOR = "usage"
-
-
-@dataclass
-class _Child:
-    """One supervised process."""
-
-    name: str
-    command: Sequence[str]
-    stop_signal: signal.Signals
-    process: subprocess.Popen[bytes] | None = None
-    started_at: float = 0.0
-    pause_s: float = 0.0
-    start_at: float = field(default=0.0)  #: monotonic: not before
-
-    def start(self, cwd: Path) -> None:
-        self.process = subprocess.Popen(
-            self.command,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            preexec_fn=_in_child,  # noqa: PLW1509 (this process has one thread)
-            start_new_session=True,
-        )
-        self.started_at = time.monotonic()
-
-    @property
-    def is_running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
-
-    def signal(self, number: signal.Signals) -> None:
-        if self.process is not None and self.is_running:
-            self.process.send_signal(number)
-
-
-def _collector() -> _Child:
-    return _Child(_COLLECTOR, [sys.executable, "-m", "decider.usage", _ACCEPTED], signal.SIGTERM)
-
-
-def _in_child() -> None:
-    """Between fork and exec: end with the supervisor, however it ends, and take signals again (prctl(2))."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 class Supervisor:
@@ -97,36 +50,56 @@ class Supervisor:
         self._data_dir = Path(settings.data_dir)
         self._lock: object = None
         self._addresses: dict[str, frozenset[str]] = {}
-        self._children: list[_Child] = []
+        self._children: list[Process] = []
+        self._is_reload_wanted = False
 
     def run(self, *, on_ready: Callable[[], None]) -> None:
         """Start, call `on_ready` once both serve, and stay until told to stop; raise CannotStart."""
         prepare_data_dir(self._settings, self._user)
         self._lock = self._take_lock()
-        for host, port in self._listened():
-            _refuse_taken(host, port)
+        _refuse_taken(_listened(self._settings))
         self._accept(self._settings)
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._children = [
             # Before the others, so that it is stopped after them: nginx's last lines are collected too.
-            *([_collector()] if self._settings.usage.enabled else []),
-            _Child("decider", [sys.executable, "-m", "decider.wsgi", _ACCEPTED], signal.SIGTERM),
-            _Child(
+            *([self._collector()] if self._settings.usage.enabled else []),
+            Process(
+                "decider",
+                [sys.executable, "-m", "decider.wsgi", _ACCEPTED],
+                cwd=self._data_dir,
+                stop_signal=signal.SIGTERM,
+            ),
+            Process(
                 "nginx",
                 [find_nginx(), "-p", "./", "-e", "stderr", "-c", _CONFIG, "-g", "daemon off;"],
-                signal.SIGQUIT,
+                cwd=self._data_dir,
+                stop_signal=signal.SIGQUIT,
             ),
         ]
         try:
-            for child in self._children:
-                child.start(self._data_dir)
+            self._start()
             if self._wait_until_ready():
                 on_ready()
                 self._watch()
         finally:
             self._stop()
 
+    def _collector(self) -> Process:
+        return Process(
+            _COLLECTOR,
+            [sys.executable, "-m", "decider.usage", _ACCEPTED],
+            cwd=self._data_dir,
+            stop_signal=signal.SIGTERM,
+        )
+
     # -- Starting
+
+    def _start(self) -> None:
+        try:
+            for child in self._children:
+                child.start()
+        except OSError as error:
+            raise CannotStart(f"a process cannot be started: {error.strerror}") from error
 
     def _take_lock(self) -> object:
         """Keep a second `up` away from this data_dir."""
@@ -137,13 +110,6 @@ class Supervisor:
             handle.close()
             raise CannotStart(f"another `decider up` runs on data_dir {self._data_dir}") from None
         return handle
-
-    def _listened(self) -> list[tuple[str, int]]:
-        settings = self._settings
-        return [
-            (settings.listen_host, settings.listen_port),
-            (settings.internal_host, settings.internal_port),
-        ]
 
     def _accept(self, settings: Settings) -> None:
         """Write what the children read, once nginx has found it good; raise CannotStart or InvalidSettings."""
@@ -163,8 +129,10 @@ class Supervisor:
         give_up_at = time.monotonic() + _START_WITHIN_S
         while time.monotonic() < give_up_at:
             got = signal.sigtimedwait(_SIGNALS, 0.05)
-            if got is not None and got.si_signo in {signal.SIGTERM, signal.SIGINT}:
+            number = got.si_signo if got is not None else 0
+            if number in {signal.SIGTERM, signal.SIGINT}:
                 return False
+            self._is_reload_wanted |= number == signal.SIGHUP
             for child in self._children:
                 if not child.is_running:
                     raise CannotStart(
@@ -198,41 +166,20 @@ class Supervisor:
     def _watch(self) -> None:
         resolve_at = time.monotonic() + _RESOLVE_EVERY_S
         while True:
-            got = signal.sigtimedwait(_SIGNALS, 0.5 if self._any_waiting() else 5.0)
+            if self._is_reload_wanted:
+                self._is_reload_wanted = False
+                self._reload()
+            for child in self._children:
+                child.revive()
+            is_whole = all(child.is_running for child in self._children)
+            got = signal.sigtimedwait(_SIGNALS, 5.0 if is_whole else 0.5)
             number = got.si_signo if got is not None else 0
             if number in {signal.SIGTERM, signal.SIGINT}:
                 return
-            if number == signal.SIGHUP:
-                self._reload()
-            self._revive()
+            self._is_reload_wanted = number == signal.SIGHUP
             if time.monotonic() >= resolve_at:
                 resolve_at = time.monotonic() + _RESOLVE_EVERY_S
                 self._follow_addresses()
-
-    def _any_waiting(self) -> bool:
-        return any(not child.is_running for child in self._children)
-
-    def _revive(self) -> None:
-        """Start again what has died: at once, but a child that dies again and again more and more slowly."""
-        now = time.monotonic()
-        for child in self._children:
-            if child.is_running:
-                continue
-            if child.process is not None:
-                lived_s = now - child.started_at
-                child.pause_s = 0.0 if lived_s > _STABLE_S else min(child.pause_s * 2 + 0.25, _MAX_PAUSE_S)
-                child.start_at = now + child.pause_s
-                log.error(
-                    "child.died",
-                    extra={
-                        "child": child.name,
-                        "status": child.process.returncode,
-                        "restart_in_s": child.pause_s,
-                    },
-                )
-                child.process = None
-            if now >= child.start_at:
-                child.start(self._data_dir)
 
     def _reload(self) -> None:
         """Take a changed configuration over; keep the old one where the new one is faulty."""
@@ -240,52 +187,44 @@ class Supervisor:
             settings = self._reload_settings()
             if settings.data_dir != self._settings.data_dir:
                 raise CannotStart("data_dir: a change of it needs a restart")
+            # nginx would keep the old address, and decider ask at the new one.
+            _refuse_taken(_listened(settings) - _listened(self._settings))
             prepare_data_dir(settings, self._user)
             self._accept(settings)
         except InvalidSettings as error:
             for fault in error.faults:
                 log.error("reload.refused", extra={"key": fault.field, "fault": fault.detail})  # noqa: TRY400 (an operator's fault, no trace)
             return
-        except DeciderError as error:
+        except (DeciderError, OSError) as error:  # OSError: a full disk, say, is no reason to end
             log.error("reload.refused", extra={"fault": str(error)})  # noqa: TRY400 (an operator's fault, no trace)
             return
         for child in self._children:
-            child.signal(signal.SIGHUP)
+            child.send(signal.SIGHUP)
         if settings.usage.enabled and self._children[0].name != _COLLECTOR:
-            self._children.insert(0, _collector())  # started as whatever is not running
+            self._children.insert(0, self._collector())  # started as whatever is not running
         log.info("reload.done")
 
     def _follow_addresses(self) -> None:
         """Let nginx read its upstreams again when an index has moved: it resolves them only when it starts."""
         addresses = _resolve(self._settings)
-        moved = {name for name, found in addresses.items() if found and found != self._addresses.get(name)}
+        moved = _moved(self._addresses, addresses)
         if moved:
             log.info("index.moved", extra={"hosts": sorted(moved)})
             try:
                 self._accept(self._settings)
-            except DeciderError as error:
+            except (DeciderError, OSError) as error:
                 log.error("index.not_followed", extra={"fault": str(error)})  # noqa: TRY400 (an operator's fault, no trace)
                 return
             for child in self._children:
                 if child.name == "nginx":
-                    child.signal(signal.SIGHUP)
+                    child.send(signal.SIGHUP)
 
     # -- Stopping
 
     def _stop(self) -> None:
         """Nginx first, so that no request finds the decider gone; gently, then less so."""
         for child in reversed(self._children):
-            child.signal(child.stop_signal)
-            deadline = time.monotonic() + _STOP_WITHIN_S / 2
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                with suppress(subprocess.TimeoutExpired):
-                    if child.process is not None:
-                        child.process.wait(max(deadline - time.monotonic(), 0.1))
-                    break
-                child.signal(number)
-                deadline = time.monotonic() + _STOP_WITHIN_S / 4
-            if child.process is not None:
-                child.process.wait()
+            child.stop()
         in_memory = decisions_folder(self._settings)
         if in_memory is not None:
             shutil.rmtree(in_memory, ignore_errors=True)
@@ -302,17 +241,25 @@ def _connect_unix(client: socket.socket, folder: Path, name: str) -> None:
         os.close(descriptor)
 
 
-def _refuse_taken(host: str, port: int) -> None:
-    """Raise CannotStart when nobody can listen there now."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise CannotStart(
-                f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}"
-            ) from None
+def _listened(settings: Settings) -> set[tuple[str, int]]:
+    return {
+        (settings.listen_host, settings.listen_port),
+        (settings.internal_host, settings.internal_port),
+    }
+
+
+def _refuse_taken(places: Iterable[tuple[str, int]]) -> None:
+    """Raise CannotStart when nobody can listen at one of these hosts and ports now."""
+    for host, port in sorted(places):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                raise CannotStart(
+                    f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}"
+                ) from None
 
 
 def _resolve(settings: Settings) -> dict[str, frozenset[str]]:
@@ -327,3 +274,11 @@ def _resolve(settings: Settings) -> dict[str, frozenset[str]]:
                 infos = []
             found[place[0]] = frozenset(str(info[4][0]) for info in infos)
     return found
+
+
+def _moved(known: Mapping[str, frozenset[str]], now: Mapping[str, frozenset[str]]) -> set[str]:
+    """The hosts none of whose known addresses is one now.
+
+    Large indexes answer with other addresses, out of many, every time: as long as one is left nginx goes on with it.
+    """
+    return {name for name, found in now.items() if found and found.isdisjoint(known.get(name, frozenset()))}

@@ -18,7 +18,7 @@ COLUMNS: tuple[frozenset[str], ...] = tuple(
     frozenset(column.split())
     for column in (
         "__init__ errors addresses record_names tokens logs metrics",
-        "names pip_config children nginx_program",
+        "names pip_config children nginx_program processes",
         "files certificates requirements_files",
         "pages rules",
         "decision settings",
@@ -56,7 +56,7 @@ HOMES = {
     "sqlite3": {"store", "usage"},
     "gunicorn": {"wsgi", "logs"},
     "prometheus_client": {"metrics"},
-    "subprocess": {"supervise", "usage", "children", "nginx_program"},
+    "subprocess": {"processes", "supervise", "usage", "children", "nginx_program"},
 }
 
 
