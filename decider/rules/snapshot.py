@@ -36,16 +36,18 @@ class Snapshot:
         by_pattern: defaultdict[str, list[Rule]] = defaultdict(list)
         by_sha256: defaultdict[str, list[Rule]] = defaultdict(list)
         for rule in self._by_id.values():
-            digest = rule.digest_anywhere
-            if digest is None:
-                by_pattern[rule.project].append(rule)
+            if (
+                rule.project == _ANY and rule.sha256 is not None
+            ):  # Rule.digest_anywhere, without 100,000 calls
+                by_sha256[rule.sha256].append(rule)
             else:
-                by_sha256[digest].append(rule)
+                by_pattern[rule.project].append(rule)
         #: canonical pattern → its rules
         self._by_pattern: Buckets = {pattern: tuple(found) for pattern, found in by_pattern.items()}
         #: Rule.digest_anywhere → its rules
         self._by_sha256: Buckets = {digest: tuple(found) for digest, found in by_sha256.items()}
-        self._own = {rule.id: rule for rule in self._by_id.values() if rule.action is Action.OWN}
+        own = Action.OWN
+        self._own = {rule.id: rule for rule in self._by_id.values() if rule.action is own}
         self._prefix_lengths = _prefix_lengths(self._by_pattern)
 
     def rules_for(

@@ -23,6 +23,9 @@ __all__ = ["add_rule", "append_audit", "change_rule", "remove_rule", "remove_rul
 #: Rulesets that nobody makes: they are there while they hold a rule.
 _IMPLICIT = frozenset({"manual", "claims"})
 
+_SAID = RuleDraft.__struct_fields__
+_UNSAID = (None, False)  #: values of fields that a rule says nothing by
+
 
 def add_rule(tx: Transaction, draft: RuleDraft, *, ruleset: str, actor: str, at: datetime) -> Rule:
     """See Store.add_rule."""
@@ -243,8 +246,9 @@ def _json(rule: RuleDraft) -> Any:
 
 def _contents(rules: Iterable[Rule]) -> list[dict[str, Any]]:
     # Of many rules only id and draft, and of those only what is said: what the store adds is alike for all.
-    return [
-        {"id": rule.id}
-        | {field: value for field, value in _json(draft_of(rule)).items() if value not in {None, False}}
-        for rule in rules
-    ]
+    contents = []
+    for rule in rules:
+        stored = _json(rule)
+        said = {field: stored[field] for field in _SAID if stored[field] not in _UNSAID}
+        contents.append({"id": rule.id, **said})
+    return contents

@@ -6,6 +6,7 @@ Storage may not be added here.
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
+from operator import attrgetter
 
 import msgspec
 
@@ -15,7 +16,9 @@ from decider.rules import Action, Rule, RuleDraft
 __all__ = ["Replacement", "draft_of", "make_rule", "plan_replacement", "require_unowned"]
 
 _FIELDS = RuleDraft.__struct_fields__
-_IDENTITY = tuple(name for name in _FIELDS if name not in {"reason", "reference", "expires_at", "key"})
+# Getters of many fields at once, and no dict of them: a feed has 100,000 rules.
+_said = attrgetter(*_FIELDS)
+_matched = attrgetter(*(name for name in _FIELDS if name not in {"reason", "reference", "expires_at", "key"}))
 
 
 class Replacement(msgspec.Struct, frozen=True):
@@ -34,7 +37,7 @@ class Replacement(msgspec.Struct, frozen=True):
 
 def draft_of(rule: RuleDraft) -> RuleDraft:
     """What a person or feed said of a rule, without what the store keeps."""
-    return RuleDraft(**{name: getattr(rule, name) for name in _FIELDS})
+    return RuleDraft(**dict(zip(_FIELDS, _said(rule), strict=True)))
 
 
 def make_rule(
@@ -49,7 +52,7 @@ def make_rule(
 ) -> Rule:
     """The rule to store; `before` is the one it replaces, whose origin it keeps."""
     return Rule(
-        **{name: getattr(draft, name) for name in _FIELDS},
+        **dict(zip(_FIELDS, _said(draft), strict=True)),
         id=rule_id,
         ruleset=ruleset,
         created_by=before.created_by if before else actor,
@@ -77,7 +80,7 @@ def plan_replacement(stored: Iterable[Rule], drafts: Iterable[RuleDraft]) -> Rep
             added.append(draft)
             continue
         rule = same.pop(0)
-        if draft_of(rule) == draft_of(draft):
+        if _said(rule) == _said(draft):
             unchanged += 1
         else:
             changed.append((rule, draft))
@@ -115,7 +118,7 @@ def _by(rule: RuleDraft) -> str:
 
 
 def _identity(draft: RuleDraft) -> object:
-    return draft.key if draft.key is not None else tuple([getattr(draft, name) for name in _IDENTITY])
+    return draft.key if draft.key is not None else _matched(draft)
 
 
 def _describe(draft: RuleDraft) -> str:
