@@ -17,16 +17,16 @@ PACKAGE = ROOT / "decider"
 COLUMNS: tuple[frozenset[str], ...] = tuple(
     frozenset(column.split())
     for column in (
-        "__init__ errors addresses record_names tokens logs metrics",
-        "names pip_config children nginx_program processes",
+        "__init__ errors addresses record_names tokens logs metrics processes",
+        "names pip_config children nginx_program",
         "files certificates requirements_files",
         "pages rules",
         "decision settings",
         "explanations index store",
-        "snapshots writes usage webhooks worker_user project_lists",
-        "ownership nginx_config",
-        "repository",
-        "services data_dir",
+        "snapshots writes usage webhooks worker_user",
+        "ownership project_lists nginx_config",
+        "repository data_dir",
+        "services",
         "web",
         "wsgi",
         "supervise",
