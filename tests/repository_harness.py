@@ -29,6 +29,7 @@ class MemoryIndex:
         self.pages: dict[NormalizedName, ProjectPage] = {}
         self.error: DeciderError | None = None  #: raised instead of answering
         self.asked: list[str] = []
+        self.stale: set[str] = set()  #: projects whose page is a copy
 
     def publish(self, project: str, *files: DistributionFile | str, **fields: Any) -> ProjectPage:
         """Have a page of the project."""
@@ -47,6 +48,9 @@ class MemoryIndex:
         return self.pages.get(project)
 
     refresh_page = fetch_page
+
+    def is_stale(self, project: NormalizedName) -> bool:
+        return project in self.stale
 
     def fetch_projects(self) -> frozenset[NormalizedName]:
         if self.error is not None:
