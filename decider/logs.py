@@ -12,10 +12,13 @@ _ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class EventFormatter(logging.Formatter):
-    """`2026-11-22T10:00:00Z WARNING index.file_skipped path=x why=y`: one event a line, whatever the fields hold."""
+    """`2026-11-22T10:00:00+0000 WARNING index.file_skipped path='x' why='y'`: one event a line, whatever it says.
+
+    A trace follows on lines that begin with a blank. What terminals obey is escaped everywhere.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line; control characters in fields are escaped, so that no field can forge a line."""
+        """The line, and the trace; nothing that a record holds can forge another line."""
         at = self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z")
         fields = {name: value for name, value in vars(record).items() if name not in _ORDINARY}
         words = [
@@ -24,10 +27,14 @@ class EventFormatter(logging.Formatter):
             record.getMessage(),
             *(f"{name}={value!r}" for name, value in fields.items()),
         ]
-        line = " ".join(words)
+        lines = [_printable(" ".join(words))]
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
-        return line
+            lines += [f"  {_printable(line)}" for line in self.formatException(record.exc_info).splitlines()]
+        return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def configure(level: int = logging.INFO) -> None:
