@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from urllib.parse import unquote
 
 from flask import Response, request
 from isal import isal_zlib
@@ -73,7 +74,7 @@ def asked_format() -> PageFormat:
     given = argument("X-Decider-Format")
     if given in set(PageFormat):
         return PageFormat(given)
-    return negotiate(request.headers.get("Accept"), argument("X-Decider-Format-Argument") or None)
+    return negotiate(request.headers.get("Accept"), unquote(argument("X-Decider-Format-Argument")) or None)
 
 
 # -- Decisions: asked by auth_request, kept for a second
