@@ -22,7 +22,7 @@ def host_and_port(url: SplitResult) -> tuple[str, int] | None:
 
 def _is_public_dns_name(host: str) -> bool:
     """Whether `host` is a name that only public DNS can give a meaning: no IP literal in any spelling, no localhost."""
-    labels = host.rstrip(".").split(".")
+    labels = host.removesuffix(".").split(".")
     if len(labels) < 2 or labels[-1] in {"localhost", "local", "internal", "arpa"}:
         return False
     # A last label of digits (also hexadecimal) makes resolvers read the whole as an IPv4 address: 127.1, 0x7f.1.
