@@ -20,9 +20,8 @@ from decider.settings import Settings
 from decider.usage.clients import Clients, make_key
 from decider.usage.following import LOG, Log, logs_in, nginx_pid, reopen, turn_over
 from decider.usage.keeping import Keeper
-from decider.usage.lines import parse_line
+from decider.usage.lines import Line, read_line, row_of
 from decider.usage.reading import local_folder, parts_folder
-from decider.usage.records import Row
 from decider.usage.staging import Place, Staging
 
 __all__ = ["Collector"]
@@ -42,13 +41,13 @@ SEAL_SHARED_AFTER = timedelta(minutes=1)  #: other nodes see only what is sealed
 TEND_S = 30.0
 
 
-def _count(rows: Sequence[Row]) -> None:
+def _count(lines: Sequence[Line]) -> None:
     """Count them for Prometheus."""
-    found = Counter((row.kind, str(row.status), row.cache or "none") for row in rows)
+    found = Counter((line.asked, line.status, line.cache or "none") for line in lines)
     for labels, number in found.items():
         meters().responses.labels(*labels).inc(number)
-    for row in rows:
-        meters().response_bytes.labels(row.kind).inc(row.bytes)
+    for line in lines:
+        meters().response_bytes.labels(line.asked).inc(line.bytes)
 
 
 class Stopping(Protocol):
@@ -157,15 +156,14 @@ class Collector:
             chunk = one.read(place)
             if chunk.position == place:
                 return count
-            rows = [parse_line(line, self._clients) for line in chunk.lines]
-            readable = [row for row in rows if row is not None]
-            self._staging.add(readable, Place(one.head, chunk.position), unreadable=len(rows) - len(readable))
-            if len(readable) < len(rows):
-                log.warning(
-                    "usage.unreadable", extra={"log": one.path.name, "lines": len(rows) - len(readable)}
-                )
-            _count(readable)
-            count += len(rows)
+            read = [said for line in chunk.lines if (said := read_line(line)) is not None]
+            rows = [row for said in read if (row := row_of(said, self._clients)) is not None]
+            unreadable = len(chunk.lines) - len(read)
+            self._staging.add(rows, Place(one.head, chunk.position), unreadable=unreadable)
+            if unreadable:
+                log.warning("usage.unreadable", extra={"log": one.path.name, "lines": unreadable})
+            _count(read)
+            count += len(chunk.lines)
 
     def _place(self, one: Log) -> int:
         return 0 if one.head is None else self._staging.place(one.head)

@@ -67,7 +67,7 @@ class Log:
         end = data.rfind(b"\n") + 1
         if end == 0 and len(data) == CHUNK_BYTES:
             return Chunk([data], position + len(data))  # no line of ours: cut through, and unreadable
-        return Chunk(data[:end].splitlines(), position + end)
+        return Chunk(data[:end].split(b"\n")[:-1], position + end)
 
     def is_finished(self) -> bool:
         """Whether nobody will write to it any more, now that it has another name."""

@@ -13,54 +13,67 @@ from decider.usage.decided import parse_decided
 from decider.usage.installers import MAX_USER_AGENT, parse_installer
 from decider.usage.records import Installer, Kind, Row, to_micros
 
-__all__ = ["parse_line"]
+__all__ = ["Line", "read_line", "row_of"]
 
 _COMPANIONS = (".metadata", ".provenance", ".asc")
 _SERVED = frozenset({200, 206, 304})
+_READS = frozenset({"GET", "HEAD"})
 _UNSAID = Installer()
 
 
-class _Line(msgspec.Struct, frozen=True, gc=False):
-    """The object that nginx writes; every text may be empty."""
+class Line(msgspec.Struct, frozen=True, gc=False):
+    """What nginx writes; every text may be empty."""
 
     at: float  #: seconds since 1970, milliseconds behind the point
-    asked: Literal["page", "json", "file"]
+    asked: Literal["page", "json", "projects", "file"]
     client: str
     user: str
     repository: str
     project: str
-    filename: str
     method: str
     status: str  #: three digits, "000" where none was sent: no JSON number
     bytes: int
     cache: str
-    agent: str
     decided: str
+    filename: str = ""  #: these two stand behind the object, unescaped
+    agent: str = ""
 
 
-_decoder = msgspec.json.Decoder(_Line)
+_decoder = msgspec.json.Decoder(Line)
 _decided = lru_cache(maxsize=16_384)(parse_decided)
 
 
-def parse_line(line: bytes, clients: Clients) -> Row | None:
-    """What the line records, its client named by `clients`; None where it cannot be read."""
+def read_line(line: bytes) -> Line | None:
+    """What the line says; None where it cannot be read."""
+    described, tab, rest = line.partition(b"\t")
+    filename, other_tab, agent = rest.partition(b"\t")
     try:
-        try:
-            said = _decoder.decode(line)
-        except UnicodeDecodeError:
-            # nginx writes the bytes of a header as they came; JSON is UTF-8.
-            said = _decoder.decode(line.decode("utf-8", "replace"))
-        decided = _decided(said.decided)
-        status = int(said.status)
-    except (msgspec.DecodeError, ValueError):
+        said = _decoder.decode(described)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+    if not (tab and other_tab and said.status.isascii() and said.status.isdecimal()):
+        return None
+    # Bytes as they came: a header need not be UTF-8.
+    return msgspec.structs.replace(
+        said,
+        filename=filename.decode("utf-8", "replace"),
+        agent=agent[:MAX_USER_AGENT].decode("utf-8", "replace"),
+    )
+
+
+def row_of(said: Line, clients: Clients) -> Row | None:
+    """What is recorded of it, its client named by `clients`; None where it was no reading of a page or file."""
+    if said.method not in _READS or said.asked == "projects":
+        return None
+    decided = _decided(said.decided)
+    status = int(said.status)
     kind = _kind(said, decided.kind)
-    installer = parse_installer(said.agent[:MAX_USER_AGENT]) or _UNSAID
+    installer = parse_installer(said.agent) or _UNSAID
     is_refused = decided.verdict is not None and decided.verdict.is_refusal
     return Row(
         at=round(said.at * 1_000) * 1_000,
         kind=kind,
-        method=said.method[:16],
+        method=said.method,
         client=clients.name(said.client),
         user=said.user or None,
         installer=installer.name,
@@ -85,7 +98,7 @@ def parse_line(line: bytes, clients: Clients) -> Row | None:
     )
 
 
-def _kind(said: _Line, decided: str) -> Kind:
+def _kind(said: Line, decided: str) -> Kind:
     if said.asked != "file":
         return Kind.PAGE
     if not said.decided:  # nobody could say what the name means
