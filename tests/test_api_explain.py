@@ -186,9 +186,10 @@ def test_file_form(api: Api) -> None:
 @pytest.mark.parametrize(
     ("query", "body", "fields"),
     [
+        ("", b"", [""]),
         ("", b"\xff\xfe", [""]),
         ("", b"demo\n==1\n-r x.txt\n", ["line 2", "line 3"]),
-        ("?filename=poetry.lock", b"", ["filename"]),
+        ("?filename=poetry.lock", b"demo", ["filename"]),
         ("?filename=uv.lock", b"[", [""]),
         ("?repository=nope", b"demo", ["repository"]),
         ("?project=demo", b"demo", ["project"]),

@@ -119,6 +119,8 @@ def test_list(api: Api) -> None:
         ("cursor=forged", "cursor"),
         ("action=deny", "action"),
         ("active=perhaps", "active"),
+        ("active=null", "active"),
+        ("action=null", "action"),
         ("project=-x", "project"),
         ("project=", "project"),
         ("colour=red", "colour"),

@@ -594,6 +594,21 @@ def test_only_reading(stack: Stack, index: FakeIndex, project: str, method: str)
     assert index.requests(project) == []
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/simple/", "GET, HEAD, OPTIONS"),
+        ("/nothing/", "GET, HEAD, OPTIONS"),
+        ("/api/v1/rules", "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE"),
+    ],
+)
+def test_trace(stack: Stack, path: str, allowed: str) -> None:
+    """TRACE is refused everywhere, and says what is not (T99)."""
+    answer = stack.get(path, method="TRACE")
+    assert (answer.status, answer.headers["Allow"]) == (405, allowed)
+    assert answer.content_type == "application/problem+json"
+
+
 def test_browser_installers_may_read(stack: Stack, index: FakeIndex, project: str) -> None:
     """Pages and files allow cross-origin reading, for installers that run in a browser (S17, T98)."""
     wheel = index.add(project, make_wheel(project, "1.0"))

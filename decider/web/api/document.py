@@ -118,14 +118,15 @@ def _schemas(declared: Iterable[Operation]) -> tuple[_Schemas, Json]:
             if schema["title"] in _NOTED and name in FIELD_NOTES:
                 property_["description"] = FIELD_NOTES[name]
     draft = public[RuleDraft.__name__]
+    # What is read takes null for any field that may be left out.
+    draft["properties"] = {
+        name: value if name in draft["required"] else _nullable(value)
+        for name, value in draft["properties"].items()
+    }
     public[_PATCH] = {
         **{key: value for key, value in draft.items() if key != "required"},
         "title": _PATCH,
         "description": "Fields of a rule to change; null removes one.",
-        "properties": {
-            name: _nullable(value) if name not in draft["required"] else value
-            for name, value in draft["properties"].items()
-        },
     }
     return schemas, public
 
@@ -220,11 +221,14 @@ def _responses(one: Operation, schemas: _Schemas) -> Json:
     responses: Json = {
         str(one.status): _result(one.result, one.media_type, {"asked": one.example_result}, schemas)
     }
+    for media_type, text in one.texts.items():
+        content = {"schema": {"type": "string"}, "examples": {"asked": {"value": text}}}
+        responses[str(one.status)]["content"][media_type] = content
     if one.status == 201:
         responses["201"]["headers"] = {"Location": {"schema": {"type": "string"}}}
     if one.dry_run_result is not None and one.status == 200:
         # Both answer with one status: the document has to say what either looks like.
-        (content,) = responses["200"]["content"].values()
+        content = responses["200"]["content"][one.media_type]
         content["schema"] = {"anyOf": [schemas.of(one.dry_run_result), schemas.of(one.result)]}
         content["examples"]["dry run"] = {"value": one.example_dry_run}
     elif one.dry_run_result is not None:

@@ -107,8 +107,8 @@ def explain_project(call: Call[ExplainQuery, None]) -> Response:
 def explain_requirements(call: Call[FileQuery, str]) -> Response:
     """Explain what a requirements or lock file asks for.
 
-    The file is the body; `filename` tells its format: `requirements.txt`, `uv.lock` or `pylock.toml`. A project
-    that no decision could be made about has a `problem`, and no files.
+    The file is the body, of whatever media type; `filename` tells its format: `requirements.txt`, `uv.lock` or
+    `pylock.toml`. A project that no decision could be made about has a `problem`, and no files.
     """
     repository = call.query.repository
     _require_repository(repository)

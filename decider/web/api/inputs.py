@@ -123,12 +123,16 @@ def text_body() -> Body[str]:
     def read() -> str:
         if request.mimetype == "multipart/form-data":
             raise UnsupportedMediaType("send the file itself as the body")
+        body = _read_bytes(MAX_BODY)
+        if not body:
+            # A pipeline that lost its file must not read "nothing is refused".
+            refuse("", "the body is empty: send the file itself")
         try:
-            return _read_bytes(MAX_BODY).decode()
+            return body.decode()
         except UnicodeDecodeError as error:
             refuse("", f"no UTF-8 text: byte {error.start}")
 
-    return Body(read=read, schema=str, media_types=("text/plain", "application/toml"), max_bytes=MAX_BODY)
+    return Body(read=read, schema=str, media_types=("text/plain",), max_bytes=MAX_BODY)
 
 
 _JSON = ("application/json",)
@@ -181,8 +185,17 @@ def _convert(value: Any, kind: Any, *, strict: bool) -> Any:
         value = value.replace(" ", "+")  # what an unescaped `+00:00` arrives as
         strict = True  # a lax conversion would take seconds since the epoch
     if not strict and _takes(kind, str):
-        return value  # a lax conversion would read the text `null` as None
+        return value
+    if not strict and value == "null":
+        kind = _not_none(kind)  # a lax conversion would read this text as None, and so as no filter at all
     return msgspec.convert(value, kind, strict=strict)
+
+
+def _not_none(kind: Any) -> Any:
+    """`kind`, where it is optional the same without None."""
+    if typing.get_origin(kind) not in {typing.Union, types.UnionType}:
+        return kind
+    return typing.Union[tuple(part for part in typing.get_args(kind) if part is not types.NoneType)]  # noqa: UP007
 
 
 def _takes(kind: Any, wanted: type) -> bool:
