@@ -21,6 +21,7 @@ from decider import __version__
 from decider.errors import Fault, InvalidSettings
 from decider.index.hosts import host_and_port
 from decider.index.location import upstream_group
+from decider.run_files import SOCKET
 from decider.settings import IndexSettings, Settings
 from decider.worker_user import WorkerUser, stage_folder
 
@@ -101,7 +102,7 @@ def render_nginx_config(settings: Settings, *, prefix: str, user: WorkerUser | N
         "worker_connections": max(open_files // 4, 512),
         "listen": _address(settings.listen_host, settings.listen_port),
         "internal_listen": _address(settings.internal_host, settings.internal_port),
-        "decider_address": f"unix:{prefix}run/decider.sock",
+        "decider_address": f"unix:{prefix}{SOCKET}",
         "decisions_inactive_s": settings.grace_s + DECISIONS_EXTRA_S,
         "indexes_inactive_s": max(
             [index.stale_if_error_s + index.page_ttl_s for index in settings.indexes], default=0
@@ -130,14 +131,29 @@ def render_nginx_config(settings: Settings, *, prefix: str, user: WorkerUser | N
         "local_indexes": local,
     }
     _refuse_unsafe(
-        paths={"data_dir": prefix, "ca_file": settings.ca_file or ""}
+        paths={
+            "data_dir": f"{prefix}{values['decisions_folder']}",
+            "ca_file": settings.ca_file or "",
+            "tls_certificate": settings.tls_certificate or "",
+            "tls_key": settings.tls_key or "",
+        }
         | {f"indexes.{index.name}.path": index.folder for index in local},
-        words={"listen": settings.listen_host, "internal_listen": settings.internal_host}
+        words={
+            "listen": settings.listen_host,
+            "internal_listen": settings.internal_host,
+            "trusted_proxies": "".join(settings.trusted_proxies),
+            "webhook.url": webhook,
+        }
         | {
             f"indexes.{index.name}.url": f"{index.address}{index.base_path}{index.host_header}"
             for index in remote
         },
     )
+    if settings.ca_file is None:
+        # nginx would say so too, in words that name no key of ours.
+        raise InvalidSettings(
+            [Fault("ca_file", "none was found on this machine: install ca-certificates, or name a PEM file")]
+        )
     return environment.get_template("nginx.conf").render(values)
 
 
@@ -196,6 +212,8 @@ def _resolvers(file: Path) -> list[str]:
             try:
                 address = ipaddress.ip_address(words[1])
             except ValueError:
+                continue
+            if "%" in words[1]:
                 continue
             found.append(f"[{address}]" if address.version == 6 else str(address))
     return found

@@ -24,9 +24,9 @@ from decider.index.hosts import host_and_port
 from decider.nginx_config import decisions_folder, render_nginx_config
 from decider.nginx_program import find_nginx, nginx_fault
 from decider.processes import Process
+from decider.run_files import SOCKET
 from decider.settings import Settings, settings_to_json
 from decider.worker_user import worker_user
-from decider.wsgi import SOCKET
 
 __all__ = ["Supervisor"]
 

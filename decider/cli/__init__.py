@@ -10,25 +10,43 @@ Exit status: 0, done; 1, it could not be done, or the answer is no; 2, the comma
 What `web` needs too may not be added here.
 """
 
+from importlib import import_module
 from typing import Any
 
 import click
 
 from decider import __version__
-from decider.cli.audit import audit
 from decider.cli.context import common_options
-from decider.cli.explain import explain
-from decider.cli.rules import rules
-from decider.cli.service import commands as service_commands
-from decider.cli.stores import store
-from decider.cli.tokens import token
 from decider.errors import DeciderError, Fault, InvalidName, InvalidRequest, InvalidRule, InvalidSettings
 
 __all__ = ["main"]
 
+#: Command → its module, loaded when it is run: `up` stays in memory for as long as decider serves.
+_COMMANDS = {
+    "audit": "audit",
+    "check": "service",
+    "explain": "explain",
+    "nginx-config": "service",
+    "rules": "rules",
+    "serve": "service",
+    "store": "stores",
+    "token": "tokens",
+    "up": "service",
+}
+
 
 class _Decider(click.Group):
     """Tells decider's own errors in one line each."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click hands it)
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"decider.cli.{_COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -65,7 +83,3 @@ def main() -> None:
       decider rules add '*' --action hold --younger-than 7d --reason "cooldown"
       decider explain -r requirements.txt
     """
-
-
-for _command in (*service_commands, rules, explain, token, audit, store):
-    main.add_command(_command)

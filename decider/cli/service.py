@@ -18,7 +18,7 @@ from decider.supervise import Supervisor
 from decider.tokens import hash_secret, new_secret
 from decider.worker_user import worker_user
 
-__all__ = ["commands"]
+__all__ = ["check", "nginx_config", "serve", "up"]
 
 
 @click.command()
@@ -126,6 +126,3 @@ def _first_token(invocation: Invocation) -> str | None:
 def _address(settings: Settings) -> str:
     host = settings.listen_host
     return f"[{host}]:{settings.listen_port}" if ":" in host else f"{host}:{settings.listen_port}"
-
-
-commands: list[click.Command] = [up, serve, nginx_config, check]

@@ -12,7 +12,7 @@ from statistics import median
 
 from decider.decision import decide_one, page_fingerprint
 from decider.rules import Snapshot
-from decider.wsgi import SOCKET
+from decider.run_files import SOCKET
 from tests.benchmarks.bench import Bench, interleaved
 from tests.benchmarks.decision_cost import big_page, listed, others, own, timings
 from tests.benchmarks.figures import Cell, Figure, Table, percentile
