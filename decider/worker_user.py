@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from grp import getgrgid
 from pathlib import Path
 
+from decider.errors import CannotStart
 from decider.index.permissions import readable_by
 from decider.settings import IndexSettings, Settings
 
@@ -30,7 +31,7 @@ class WorkerUser:
 
 
 def worker_user() -> WorkerUser | None:
-    """The user to switch to; None when this process is not root and cannot switch."""
+    """The user to switch to; None when this process is not root and cannot switch. Raise CannotStart."""
     if os.geteuid() != 0:
         return None
     for name in _CANDIDATES:
@@ -39,7 +40,7 @@ def worker_user() -> WorkerUser | None:
         except KeyError:
             continue
         return WorkerUser(entry.pw_name, getgrgid(entry.pw_gid).gr_name, entry.pw_uid, entry.pw_gid)
-    raise LookupError(f"none of the users {', '.join(_CANDIDATES)} exists: nginx has no one to run as")
+    raise CannotStart(f"none of the users {', '.join(_CANDIDATES)} exists: nginx has no one to run as")
 
 
 def stage_folder(settings: Settings, index: IndexSettings, user: WorkerUser | None) -> Path | None:

@@ -40,7 +40,7 @@ def checkup(settings: Settings) -> list[Finding]:
         data_dir = prepare_data_dir(settings, user)
         findings.append(_check_nginx(settings, data_dir, user))
         parts = build(settings)
-    except (DeciderError, LookupError) as error:
+    except DeciderError as error:
         return [*findings, Finding("start", "error", str(error))]
     try:
         findings += _check_store(parts)

@@ -1,0 +1,375 @@
+"""The rendered nginx configuration: nginx accepts it, no setting becomes syntax, and every way to bytes is guarded."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import trustme
+
+from decider import nginx_config
+from decider.errors import InvalidSettings
+from decider.nginx_config import decisions_folder, render_nginx_config, template_folder
+from decider.nginx_program import nginx_fault
+from decider.settings import IndexSettings, RepositorySettings, Settings
+from decider.settings.model import WebhookSettings
+from decider.worker_user import WorkerUser
+
+INTERNAL = IndexSettings(name="internal", path="/srv/packages")
+PUBLIC = IndexSettings(name="public", url="http://127.0.0.1:3141/simple/")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data_dir whose name has what nginx's syntax is made of, and a folder is free to have."""
+    made = tmp_path / "a folder; with {odd} 'chars' #"
+    for name in ("run", "cache", "temp", "logs", "metadata", "staged"):
+        (made / name).mkdir(parents=True)
+    trustme.CA().cert_pem.write_to_path(str(made / "ca.pem"))
+    return made
+
+
+@pytest.fixture
+def settings(folder: Path) -> Settings:
+    return Settings(
+        data_dir=str(folder),
+        ca_file=str(folder / "ca.pem"),
+        indexes=(INTERNAL, PUBLIC),
+        repositories=(RepositorySettings(name="default", indexes=("internal", "public")),),
+    )
+
+
+def changed(settings: Settings, **fields: Any) -> Settings:
+    return msgspec.structs.replace(settings, **fields)
+
+
+def render(settings: Settings, *, prefix: str = "", user: WorkerUser | None = None) -> str:
+    return render_nginx_config(settings, prefix=prefix, user=user)
+
+
+def fault(folder: Path, text: str) -> str | None:
+    """What nginx finds wrong with it."""
+    (folder / "run" / "nginx.conf").write_text(text)
+    return nginx_fault(folder, "run/nginx.conf")
+
+
+# nginx accepts it
+
+
+def test_ordinary(folder: Path, settings: Settings) -> None:
+    """What the settings come to is a configuration, with relative and with absolute paths."""
+    for prefix in ("", f"{folder}/"):
+        assert fault(folder, render(settings, prefix=prefix)) is None
+
+
+def variants(folder: Path) -> dict[str, dict[str, Any]]:
+    """Settings that change what is rendered."""
+    certificate = trustme.CA().issue_cert("decider.example")
+    certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+    certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
+    many = tuple(
+        RepositorySettings(name=f"r{number}", indexes=("public",), hide_refused=bool(number % 2))
+        for number in range(30)
+    )
+    https = IndexSettings(
+        name="https", url="https://127.0.0.1:8443/a/b-c/%20/simple/", credentials="u:p;{}$x"
+    )
+    return {
+        "no index": {"indexes": ()},
+        "local only": {"indexes": (INTERNAL,)},
+        "remote only": {"indexes": (PUBLIC,)},
+        "https and credentials": {"indexes": (https, PUBLIC)},
+        "an index of IPv6": {"indexes": (IndexSettings(name="six", url="http://[::1]:3141/simple/"),)},
+        "an index that has no address": {
+            "indexes": (IndexSettings(name="gone", url="https://gone.invalid/simple/"),)
+        },
+        "IPv6": {"listen_host": "::1", "internal_host": "::1"},
+        "all addresses": {"listen_host": "0.0.0.0"},
+        "many repositories": {"repositories": many},
+        "TLS": {"tls_certificate": str(folder / "cert.pem"), "tls_key": str(folder / "key.pem")},
+        "by token": {"read_access": "token"},
+        "behind proxies": {"trusted_proxies": ("10.0.0.0/8", "2001:db8::/32", "192.0.2.1")},
+        "a webhook": {"webhook": WebhookSettings(url="https://127.0.0.1:8443/hook?a=b")},
+        "metrics for all": {"public_metrics": True},
+        "short times": {"grace_s": 0, "max_requests_per_s": 1, "max_connections": 1},
+    }
+
+
+VARIANTS = (
+    "no index", "local only", "remote only", "https and credentials", "an index of IPv6",
+    "an index that has no address", "IPv6", "all addresses", "many repositories", "TLS", "by token",
+    "behind proxies", "a webhook", "metrics for all", "short times",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants(folder: Path, settings: Settings, variant: str) -> None:
+    """Whatever settings are good, nginx takes what they come to."""
+    fields = variants(folder)
+    assert tuple(fields) == VARIANTS
+    assert fault(folder, render(changed(settings, **fields[variant]))) is None
+
+
+def test_resolvers(folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The system's name servers are nginx's, but for those that nginx cannot spell."""
+    file = tmp_path / "resolv.conf"
+    file.write_text(
+        "# a comment\nnameserver 192.0.2.1\nnameserver 2001:db8::1 # six\nnameserver fe80::1%eth0\n"
+        "nameserver\nnameserver nonsense;{}\nsearch example\n nameserver 192.0.2.2\n"
+    )
+    assert nginx_config._resolvers(file) == ["192.0.2.1", "[2001:db8::1]", "192.0.2.2"]
+    assert nginx_config._resolvers(tmp_path / "absent") == []
+    for found in (["192.0.2.1", "[2001:db8::1]"], []):
+        monkeypatch.setattr(nginx_config, "_resolvers", lambda _, found=found: found)
+        assert fault(folder, render(settings)) is None
+
+
+def test_worker_user(settings: Settings) -> None:
+    """Workers run as the unprivileged user that is given, else as whoever started nginx."""
+    user = WorkerUser("www-data", "www-data", 33, 33)
+    assert re.search(r"^user www-data www-data;$", render(settings, user=user), re.MULTILINE)
+    assert not re.search(r"^user ", render(settings), re.MULTILINE)
+
+
+def test_unreadable_packages_are_served_from_copies(settings: Settings, tmp_path: Path) -> None:
+    """Where nginx's user cannot read an index's folder, its files are named where they are staged."""
+    packages = tmp_path / "packages"
+    packages.mkdir(mode=0o700)
+    packages.chmod(0o700)
+    local = changed(settings, indexes=(IndexSettings(name="internal", path=str(packages)),))
+    user = WorkerUser("nobody", "nogroup", 65_534, 65_534)
+    assert '"index:internal" "staged/internal";' in render(local, user=user)
+    assert f'"index:internal" "{packages}";' in render(local)
+
+
+def test_missing_authorities(settings: Settings) -> None:
+    """Where nothing is found to verify indexes by, the fault names the key, and nginx is not even asked."""
+    with pytest.raises(InvalidSettings, match="ca_file: none was found"):
+        render(changed(settings, ca_file=None))
+
+
+def test_templates_are_found() -> None:
+    """The templates are there, in a checkout and in an installed package."""
+    assert (template_folder() / "nginx.conf").is_file()
+
+
+# No setting becomes syntax
+
+DANGEROUS = ['"', "$", "\\", "\n", "\r", "\x00", "\x7f", "\x1b"]
+BETWEEN_WORDS = [*DANGEROUS, " ", ";", "{", "}", "'", "\t"]
+
+
+@pytest.mark.parametrize("text", DANGEROUS)
+@pytest.mark.parametrize("key", ["ca_file", "tls_certificate", "tls_key", "indexes.x.path", "data_dir"])
+def test_paths_stay_paths(settings: Settings, key: str, text: str) -> None:
+    """A path with what would end nginx's quotation, or begin a variable, is refused by its key."""
+    path = f"/srv/x{text}y"
+    prefix = ""
+    if key == "indexes.x.path":
+        bad = changed(settings, indexes=(IndexSettings(name="x", path=path),))
+    elif key == "data_dir":
+        bad, prefix = settings, f"{path}/"
+    else:
+        bad = changed(settings, **{key: path})
+    with pytest.raises(InvalidSettings) as caught:
+        render(bad, prefix=prefix)
+    assert {one.field for one in caught.value.faults} == {key}
+
+
+@pytest.mark.parametrize("text", BETWEEN_WORDS)
+@pytest.mark.parametrize(
+    "key", ["listen", "internal_listen", "indexes.x.url", "trusted_proxies", "webhook.url"]
+)
+def test_words_stay_words(settings: Settings, key: str, text: str) -> None:
+    """A word with what would end it, or begin a block or a variable, is refused by its key."""
+    fields: dict[str, Any] = {
+        "listen": {"listen_host": f"127.0.0.1{text}"},
+        "internal_listen": {"internal_host": f"127.0.0.1{text}"},
+        "indexes.x.url": {"indexes": (IndexSettings(name="x", url=f"http://127.0.0.1/a{text}b/"),)},
+        "trusted_proxies": {"trusted_proxies": (f"10.0.0.0/8{text}",)},
+        "webhook.url": {"webhook": WebhookSettings(url=f"http://127.0.0.1/{text}x")},
+    }
+    if key == "indexes.x.url" and text in {"\n", "\r", "\t"}:
+        assert " http://index-x/ab/;" in render(
+            changed(settings, **fields[key])
+        )  # as every reader of URLs has it
+        return
+    with pytest.raises(InvalidSettings) as caught:
+        render(changed(settings, **fields[key]))
+    assert key in {one.field for one in caught.value.faults}
+
+
+def test_decisions_by_token_are_in_memory(settings: Settings) -> None:
+    """Where cache keys hold tokens they are on no disk, and the folder belongs to this data_dir alone."""
+    by_token = changed(settings, read_access="token")
+    place = decisions_folder(by_token)
+    assert place is not None
+    assert str(place) in render(by_token)
+    assert place != decisions_folder(changed(by_token, data_dir="/elsewhere"))
+    assert decisions_folder(settings) is None
+
+
+# Every way to bytes is guarded
+
+
+def blocks(text: str, word: str) -> Iterator[tuple[str, str]]:
+    """Name and body of each block that begins with `word`, comments taken out."""
+    plain = re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE)
+    for start in re.finditer(
+        rf'^[ \t]*{word}\b[ \t]*((?:"[^"]*"|[^\s"{{]|[ \t])*?)[ \t]*{{[ \t]*$', plain, re.MULTILINE
+    ):
+        depth, position = 1, start.end()
+        while depth:
+            brace = re.compile(r'"[^"]*"|\'[^\']*\'|[{}]').search(plain, position)
+            assert brace is not None
+            depth += {"{": 1, "}": -1}.get(brace[0], 0)
+            position = brace.end()
+        yield start[1], plain[start.end() : position - 1]
+
+
+#: Locations of the public listener that ask no decision, and why they need none.
+ARGUED = {
+    "/": "answers 404 to everything",
+    "simple without its slash": "a constant redirect",
+    "a page's other spelling": "the decider redirects to the normalized name",
+    "a file's other spelling": "the decider redirects to the normalized name",
+    "old JSON's other spelling": "the decider redirects to the normalized name",
+    "why": "explains decisions to people; has no package bytes",
+    "/api/v1/": "judged by the API itself, by token",
+    "ruleset": "judged by the API itself, by token",
+    "= /healthz": "a constant",
+    "= /readyz": "the decider tells its state",
+    "@remote_file": "named: reached from the guarded location of files alone",
+}
+_SHAPES = {
+    "simple without its slash": r"/simple\\z\"",
+    "a page's other spelling": r"/simple/\(\?<raw_project>",
+    "a file's other spelling": r"/files/\(\?<raw_project>",
+    "old JSON's other spelling": r"/pypi/\(\?<raw_project>",
+    "why": r"/why/\(\?<raw_project>",
+    "ruleset": r"\^/api/v1/rulesets/",
+}
+
+
+def argued_as(name: str) -> str | None:
+    """Under which name of ARGUED a location is."""
+    if name in ARGUED and name not in _SHAPES:
+        return name
+    return next((known for known, shape in _SHAPES.items() if re.search(shape, name)), None)
+
+
+@pytest.mark.parametrize("variant", ["ordinary", *VARIANTS])
+def test_every_way_to_bytes_is_guarded(folder: Path, settings: Settings, variant: str) -> None:
+    """On the public listener every location asks for a decision, cannot be asked for, or is on a short argued list."""
+    fields = variants(folder).get(variant, {})
+    public, *_ = blocks(render(changed(settings, **fields)), "server")
+    locations = dict(blocks(public[1], "location"))
+    assert len(locations) > 20
+    used = set()
+    for name, body in locations.items():
+        if re.search(r"^\s*auth_request /-/decide/", body, re.MULTILINE):
+            continue
+        if re.search(r"^\s*internal;", body, re.MULTILINE):
+            # Answers of the decider, or constants: never an index's bytes.
+            assert set(re.findall(r"proxy_pass ([^\s$;]+)", body)) <= {
+                f"http://decider/-/decision/{kind}"
+                for kind in ("page", "projects", "json", "file", "redirect")
+            }, name
+            continue
+        if name == "@refusal":
+            assert re.findall(r"proxy_pass (\S+);", body) == ["http://decider$refusal_path"]
+            continue
+        known = argued_as(name)
+        if variant == "metrics for all" and name == "= /metrics":
+            continue
+        assert known is not None, f"location {name} asks for no decision and is not argued"
+        used.add(known)
+    assert used == set(ARGUED)
+
+
+def test_only_the_guarded_location_leads_to_remote_files(settings: Settings) -> None:
+    """The location that fetches from indexes is reached from the guarded one, and each hop asks about itself."""
+    text = render(settings)
+    assert re.findall(r"(\S+) \S* ?@remote_file;", text) == ["try_files"]
+    bodies = dict(blocks(text, "location"))
+    fetching = [name for name, body in bodies.items() if "proxy_pass $decided_url" in body]
+    assert fetching == ["@remote_file", *(f"@redirected_file_{hop}" for hop in (1, 2, 3))]
+    for name in fetching[1:]:
+        assert "auth_request /-/decide/redirect;" in bodies[name]
+
+
+def test_upstreams_steer_nothing(settings: Settings) -> None:
+    """Where an index's or a redirect's answer comes in, none of its headers steers nginx, and no certificate is believed."""
+    text = render(settings)
+    assert re.findall(r"proxy_ssl_verify (\w+);", text) == ["on"]
+    for name, body in blocks(text, "location"):
+        if "$decided_url" in body.replace("auth_request_set $decided_url", "") or name.startswith(
+            "/indexes/"
+        ):
+            ignored = re.findall(r"proxy_ignore_headers ([^;]+);", body)
+            steering = {
+                "X-Accel-Redirect",
+                "X-Accel-Expires",
+                "Expires",
+                "Cache-Control",
+                "Set-Cookie",
+                "Vary",
+            }
+            assert any(steering <= set(one.split()) for one in ignored), name
+
+
+def test_client_headers_go_nowhere(settings: Settings) -> None:
+    """No client header is passed on unless a location names it, and those that it names are known."""
+    text = render(settings)
+    assert re.findall(r"proxy_pass_request_headers (\w+);", text) == ["off"]
+    named = set(re.findall(r"proxy_set_header \S+ (\$http_\w+)", text))
+    assert named <= {
+        "$http_accept", "$http_authorization", "$http_if_match", "$http_if_none_match", "$http_webhook_id",
+        "$http_webhook_timestamp", "$http_webhook_signature", "$http_x_decider_refresh",
+    }  # fmt: skip
+
+
+def test_loopback_listener_is_for_this_machine(settings: Settings) -> None:
+    """What serves raw pages refuses whoever comes from elsewhere, and serves no file."""
+    _, internal = blocks(render(settings), "server")
+    assert re.findall(r"^\s*(allow|deny) (\S+);", internal[1], re.MULTILINE) == [
+        ("allow", "127.0.0.0/8"),
+        ("allow", "::1"),
+        ("deny", "all"),
+    ]
+    assert not re.search(r"^\s*(try_files|root|alias)\b", internal[1], re.MULTILINE)
+
+
+def test_hanging_index_is_waited_for_once(settings: Settings) -> None:
+    """However many addresses an index has, nginx gives up before the decider does, and can serve what it kept."""
+    text = render(settings)
+    (body,) = (body for name, body in blocks(text, "location") if name == "/indexes/public/")
+    read, tries = (
+        int(re.findall(rf"{word} (\d+)s;", body)[0])
+        for word in ("proxy_read_timeout", "proxy_next_upstream_timeout")
+    )
+    assert tries + read < 28
+
+
+def test_nginx_is_asked_with_the_right_folder(folder: Path, settings: Settings) -> None:
+    """A configuration that nginx refuses is told with nginx's own words."""
+    said = fault(folder, render(settings) + "nonsense;\n")
+    assert said is not None
+    assert "nonsense" in said
+
+
+def test_master_runs_what_it_tests(folder: Path, settings: Settings) -> None:
+    """The accepted configuration is dumped whole by nginx: no include is left to be read from elsewhere."""
+    text = render(settings)
+    (folder / "run" / "nginx.conf").write_text(text)
+    dumped = subprocess.run(
+        ["nginx", "-T", "-q", "-p", "./", "-e", "stderr", "-c", "run/nginx.conf"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert re.findall(r"^# configuration file (\S+):$", dumped, re.MULTILINE) == ["./run/nginx.conf"]
