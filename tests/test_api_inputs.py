@@ -95,7 +95,7 @@ def test_all_faults(api: Api, body: Any, expected: dict[str, str]) -> None:
 
 def test_not_there(api: Api) -> None:
     """Calls that are not there are 404, wrong methods 405, each as a problem."""
-    for path in ("/usage", "/rules/r1/exposure", "/nothing", "/rules/", "/"):
+    for path in ("/usages", "/rules/r1/exposures", "/nothing", "/rules/", "/"):
         response = api.get(path)
         assert (response.status_code, response.content_type) == (404, "application/problem+json")
     response = api.call("PUT", "/rules")

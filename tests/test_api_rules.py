@@ -253,6 +253,7 @@ def test_dry_run(api: Api) -> None:
     assert answer["effects"] == {
         "files": [{**effect, "repository": "default"}],
         "usage": [],
+        "usage_total": {"since": "2026-10-23T12:00:00Z", "downloads": 0, "clients": 0},
         "truncated": False,
         "unanswered": [],
     }

@@ -16,8 +16,40 @@ from decider.usage.answers import SeenFile
 __all__ = ["decide_seen", "newly_refused", "refused_by"]
 
 
-def decide_seen(file: SeenFile, rules: Iterable[Rule], *, at: datetime) -> FileDecision:
-    """The decision that `rules`, those of its project and repository, make at `at` on a file that was asked for."""
+def decide_seen(file: SeenFile, snapshot: Snapshot, *, at: datetime) -> FileDecision:
+    """The decision that the rules of `snapshot` make at `at` on a file that was asked for."""
+    return _decide(file, _rules(snapshot, file), at=at)
+
+
+def refused_by(rule: Rule, snapshot: Snapshot, *, at: datetime) -> Callable[[SeenFile], bool]:
+    """Whether this rule alone, but for the waivers of `snapshot`, refuses a file."""
+
+    def is_refused(file: SeenFile) -> bool:
+        rules = [rule, *(one for one in _rules(snapshot, file) if one.action is Action.ALLOW)]
+        applies = rule.repositories is None or file.repository in rule.repositories
+        return applies and _decide(file, rules, at=at).verdict.is_refusal
+
+    return is_refused
+
+
+def newly_refused(before: Snapshot, after: Snapshot, *, at: datetime) -> Callable[[SeenFile], bool]:
+    """Whether a file is refused by the rules of `after` and was not by those of `before`."""
+
+    def is_new(file: SeenFile) -> bool:
+        return (
+            decide_seen(file, after, at=at).verdict.is_refusal
+            and not decide_seen(file, before, at=at).verdict.is_refusal
+        )
+
+    return is_new
+
+
+def _rules(snapshot: Snapshot, file: SeenFile) -> tuple[Rule, ...]:
+    digests = frozenset() if file.sha256 is None else frozenset({file.sha256})
+    return snapshot.rules_for(NormalizedName(file.project), file.repository, sha256=digests)
+
+
+def _decide(file: SeenFile, rules: Iterable[Rule], *, at: datetime) -> FileDecision:
     known = DistributionFile(
         filename=file.filename,
         url="",
@@ -34,31 +66,3 @@ def decide_seen(file: SeenFile, rules: Iterable[Rule], *, at: datetime) -> FileD
         # It was there by then at the latest; for whatever states no upload time.
         first_seen=file.first_at,
     )
-
-
-def refused_by(rule: Rule, snapshot: Snapshot, *, at: datetime) -> Callable[[SeenFile], bool]:
-    """Whether this rule alone, but for the waivers of `snapshot`, refuses a file."""
-
-    def is_refused(file: SeenFile) -> bool:
-        rules = [rule, *(one for one in _rules(snapshot, file) if one.action is Action.ALLOW)]
-        applies = rule.repositories is None or file.repository in rule.repositories
-        return applies and decide_seen(file, rules, at=at).verdict.is_refusal
-
-    return is_refused
-
-
-def newly_refused(before: Snapshot, after: Snapshot, *, at: datetime) -> Callable[[SeenFile], bool]:
-    """Whether a file is refused by the rules of `after` and was not by those of `before`."""
-
-    def is_new(file: SeenFile) -> bool:
-        return (
-            decide_seen(file, _rules(after, file), at=at).verdict.is_refusal
-            and not decide_seen(file, _rules(before, file), at=at).verdict.is_refusal
-        )
-
-    return is_new
-
-
-def _rules(snapshot: Snapshot, file: SeenFile) -> tuple[Rule, ...]:
-    digests = frozenset() if file.sha256 is None else frozenset({file.sha256})
-    return snapshot.rules_for(NormalizedName(file.project), file.repository, sha256=digests)

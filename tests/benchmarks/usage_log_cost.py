@@ -43,8 +43,15 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 def workers(master: int) -> list[int]:
     """The workers of nginx that are not on their way out."""
     children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    titles = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
-    return [pid for pid, title in titles.items() if title.startswith(b"nginx: worker process\0")]
+    return [int(child) for child in children if title(child).startswith(b"nginx: worker process\0")]
+
+
+def title(pid: str) -> bytes:
+    """What a process calls itself; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def processor_s(pids: list[int]) -> float:

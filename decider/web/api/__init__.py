@@ -1,4 +1,4 @@
-"""The decision API at /api/v1: rules, rulesets, explain, reviews, audit, indexes, tokens (DESIGN section 6).
+"""The decision API at /api/v1: rules, rulesets, explain, reviews, audit, usage, indexes, tokens (DESIGN section 6).
 
 operation   the decorator that declares, guards and documents a route
 inputs      query parameters, bodies, preconditions
@@ -13,7 +13,7 @@ from pathlib import Path
 from flask.blueprints import BlueprintSetupState
 
 from decider.web import auth
-from decider.web.api import audit, docs, explain, indexes, ownership, reviews, rules, rulesets, tokens
+from decider.web.api import audit, docs, explain, indexes, ownership, reviews, rules, rulesets, tokens, usage
 from decider.web.api.operation import blueprint
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "rules",
     "rulesets",
     "tokens",
+    "usage",
 ]
 
 

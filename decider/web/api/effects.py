@@ -9,12 +9,15 @@ from datetime import datetime
 import msgspec
 
 from decider.decision import FileDecision, Verdict
-from decider.errors import IndexError_, NotFound, ProjectNotFound
+from decider.errors import IndexError_, NotFound, ProjectNotFound, UsageUnavailable
 from decider.names import Kind, NormalizedName, parse_pattern
 from decider.repository import Repositories
 from decider.rules import Rule, Snapshot
+from decider.usage.answers import UsageTotal
+from decider.usage.reading import Usage
 from decider.web.api.asking import ask_all
-from decider.web.api.shapes import Effect, Effects, Unanswered
+from decider.web.api.shapes import Effect, Effects, Unanswered, UsageEffect
+from decider.web.api.usage_effects import usage_effects
 
 __all__ = ["MAX_FILES", "MAX_PAGES", "Change", "effects_of"]
 
@@ -41,8 +44,8 @@ class _Place(msgspec.Struct, frozen=True, order=True):
     repository: str
 
 
-def effects_of(change: Change, repositories: Repositories, *, at: datetime) -> Effects:
-    """The files whose verdict the change would change; raise StoreUnavailable."""
+def effects_of(change: Change, repositories: Repositories, usage: Usage, *, at: datetime) -> Effects:
+    """The files whose verdict the change would change, of pages and of recent requests; raise StoreUnavailable."""
     before = repositories.keeper.refresh()
     kept = {rule.id for rule in change.stored}
     after = before.updated(
@@ -61,9 +64,19 @@ def effects_of(change: Change, repositories: Repositories, *, at: datetime) -> E
             unanswered.append(Unanswered(project=place.project, index=index, detail=str(answer)))
         else:
             files += answer
+    requests: tuple[UsageEffect, ...] = ()
+    total: UsageTotal | None = None
+    try:
+        found = usage_effects(change.rules, before, after, usage, at=at)
+        requests, total = found.files, found.total
+    except UsageUnavailable:
+        unanswered.append(Unanswered(project=None, index=None, detail="the records of usage cannot be read"))
+    is_cut = len(places) > MAX_PAGES or max(len(files), len(requests)) > MAX_FILES
     return Effects(
         files=tuple(files[:MAX_FILES]),
-        truncated=is_partial or len(places) > MAX_PAGES or len(files) > MAX_FILES or bool(unanswered),
+        usage=requests[:MAX_FILES],
+        usage_total=total,
+        truncated=is_partial or is_cut or bool(unanswered),
         unanswered=tuple(unanswered),
     )
 

@@ -1,5 +1,7 @@
 """The examples of the OpenAPI document; a test holds them against its schemas."""
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 __all__ = [
@@ -9,19 +11,39 @@ __all__ = [
     "DRY_RULE",
     "EFFECTS",
     "EXPLANATION",
+    "EXPOSURE",
     "REFRESHED",
     "REVIEW",
     "RULE",
     "RULESET",
     "RULESET_CHANGE",
     "TOKEN",
+    "USAGE_COUNT",
+    "USAGE_RECORD",
     "listing",
+    "texts",
 ]
 
 
 def listing(*items: Any) -> dict[str, Any]:
     """The only page of a listing."""
     return {"items": list(items), "next": None}
+
+
+def texts(item: Mapping[str, Any]) -> dict[str, str]:
+    """The same single item as lines of JSON and as CSV."""
+    flat: dict[str, Any] = {}
+    for name, value in item.items():
+        flat |= (
+            {f"{name}_{part}": one for part, one in value.items()}
+            if isinstance(value, dict)
+            else {name: value}
+        )
+    cells = ("" if value is None else str(value) for value in flat.values())
+    return {
+        "application/x-ndjson": json.dumps(item) + "\n",
+        "text/csv": f"{','.join(flat)}\r\n{','.join(cells)}\r\n",
+    }
 
 
 _AT = "2026-11-22T09:00:00Z"
@@ -77,7 +99,23 @@ EFFECTS = {
             "reason": "reads credentials at import",
         }
     ],
-    "usage": [],
+    "usage": [
+        {
+            "project": "demo",
+            "repository": "default",
+            "filename": "demo-2.0-py3-none-any.whl",
+            "version": "2.0",
+            "sha256": "ab" * 32,
+            "before": "allow",
+            "after": "block",
+            "rules": ["dry-run"],
+            "requests": 312,
+            "clients": 14,
+            "first_at": _AT,
+            "last_at": _AT,
+        }
+    ],
+    "usage_total": {"since": "2026-10-23T09:00:00Z", "downloads": 312, "clients": 14},
     "truncated": False,
     "unanswered": [],
 }
@@ -150,4 +188,34 @@ TOKEN = {
     "expires_at": None,
     "last_used_at": None,
     "revoked_at": None,
+}
+
+_SERVED = {
+    "kind": "file",
+    "client": "192.0.2.7",
+    "user": None,
+    "installer": {"name": "pip", "version": "26.3", "python": "3.11.7", "system": "Linux", "ci": True},
+    "repository": "default",
+    "project": "demo",
+    "version": "2.0",
+    "filename": "demo-2.0-py3-none-any.whl",
+    "sha256": "ab" * 32,
+    "verdict": "allow",
+    "rule": None,
+    "status": 200,
+    "bytes": 4096,
+    "cache": "HIT",
+}
+
+USAGE_RECORD = {"at": _AT, **_SERVED}
+
+EXPOSURE = {**_SERVED, "first_at": _AT, "last_at": _AT, "count": 3}
+
+USAGE_COUNT = {
+    "group": {"project": "demo", "version": "2.0"},
+    "count": 312,
+    "clients": 14,
+    "bytes": 1277952,
+    "first_at": _AT,
+    "last_at": _AT,
 }

@@ -3,7 +3,7 @@
 The same declaration guards the route and is what the OpenAPI document is made from, so neither can be forgotten.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Concatenate, Generic, TypeVar
@@ -50,6 +50,7 @@ class Operation:
     result: Any  #: type of the JSON answer; None: there is no body
     dry_run_result: Any  #: as `result`, of a dry run (status 200)
     media_type: str
+    texts: Mapping[str, str]  #: other media types in which the same can be had → an example
     summary: str
     description: str
     problems: tuple[type[DeciderError], ...]  #: beyond those that follow from the above
@@ -78,6 +79,7 @@ def operation(
     dry_run_role: Role | None = None,
     dry_run_result: Any = None,
     media_type: str = "application/json",
+    texts: Mapping[str, str] | None = None,
     problems: tuple[type[DeciderError], ...] = (),
     example: Any = None,
     example_result: Any = None,
@@ -99,6 +101,7 @@ def operation(
             result=result,
             dry_run_result=dry_run_result,
             media_type=media_type,
+            texts=texts or {},
             summary=summary.strip().rstrip("."),
             description=" ".join(description.split()),
             problems=problems,

@@ -12,6 +12,7 @@ from decider.names import parse_pattern
 from decider.rules import Action, Rule, RuleDraft, apply_patch, parse_draft
 from decider.store import Page, Role
 from decider.store.rulesets import draft_of, make_rule, require_unowned
+from decider.usage.reading import Usage
 from decider.web import services
 from decider.web.api import examples
 from decider.web.api.effects import Change, effects_of
@@ -102,7 +103,8 @@ def add_rule(call: Call[DryRun, dict[str, Any]]) -> Response:
     """Add a rule to the ruleset `manual`.
 
     In force at every nginx within two seconds of the answer. With `dry_run=true` nothing is stored: the answer
-    says what would be, and which files of current pages would change their verdict.
+    says what would be, which files of current pages would change their verdict, and which requests of the last 30 days
+    would have ended otherwise.
     """
     at = services().clock()
     draft = parse_rule(call.body, at=at)
@@ -192,7 +194,7 @@ def _dry_run(draft: RuleDraft, caller: Caller, *, at: datetime) -> DryRule:
     repositories = services().repositories
     require_unowned([draft], repositories.keeper.refresh(), at=at)
     rule = make_rule(draft, rule_id=_PROVISIONAL, ruleset=MANUAL, actor=caller.actor, at=at, revision=0)
-    effects = effects_of(Change(stored=(rule,)), repositories, at=at)
+    effects = effects_of(Change(stored=(rule,)), repositories, Usage(services().settings), at=at)
     return DryRule(**msgspec.structs.asdict(draft), ruleset=MANUAL, effects=effects)
 
 

@@ -11,6 +11,7 @@ from flask import Response, request
 from decider.errors import Conflict, Fault, InvalidRequest, InvalidRule, PreconditionFailed, RecordNotFound
 from decider.rules import RuleDraft
 from decider.store import Page, Role, RulesetChange, RulesetInfo
+from decider.usage.reading import Usage
 from decider.web import services
 from decider.web.api import examples
 from decider.web.api.effects import Change, effects_of
@@ -118,7 +119,7 @@ def replace_ruleset(call: Call[DryRun, RulesetFields], name: str) -> Response:
     )
     counts = {field: getattr(change, field) for field in RulesetCounts.__struct_fields__}
     if call.query.dry_run:
-        effects = effects_of(_change(change), parts.repositories, at=at)
+        effects = effects_of(_change(change), parts.repositories, Usage(parts.settings), at=at)
         return respond(DryRulesetChange(**counts, effects=effects))
     is_changed = change.added or change.removed or change.changed
     return respond(RulesetCounts(**counts), etag=change.revision if is_changed else None)

@@ -4,13 +4,14 @@ Behaviour may not be added here.
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from decider.decision import Verdict
 from decider.rules import Rule, RuleDraft
 from decider.store import Review, Role, Token
+from decider.usage.answers import UsageTotal
 from decider.web.api.inputs import Moment
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "RulesetDetail",
     "TokenRequest",
     "Unanswered",
+    "UsageEffect",
 ]
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")]
@@ -79,11 +81,31 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
 
 
+class UsageEffect(msgspec.Struct, frozen=True, kw_only=True):
+    """One file whose recent requests a change would have ended otherwise."""
+
+    project: str
+    repository: str
+    filename: str
+    version: str | None
+    sha256: str | None
+    before: Verdict
+    after: Verdict
+    rules: tuple[str, ...]  #: that would have decided
+    requests: int
+    clients: int  #: different ones
+    first_at: datetime
+    last_at: datetime
+
+
 class Effects(msgspec.Struct, frozen=True, kw_only=True):
-    """What a change would do to the current pages, and to recent downloads."""
+    """What a change would do to the current pages, and would have done to recent requests."""
 
     files: tuple[Effect, ...]
-    usage: tuple[dict[str, Any], ...] = ()
+    usage: tuple[UsageEffect, ...]
+    usage_total: (
+        UsageTotal | None
+    )  #: downloads that would have been refused; None: the records cannot be read
     truncated: bool  #: there may be more: not all projects that the change speaks of were looked at
     unanswered: tuple[Unanswered, ...]
 
