@@ -202,9 +202,32 @@ def test_deleted_database(file: Path, sqlite_store: SqliteStore) -> None:
     """A database that was deleted under a running decider is missing, not made anew and empty."""
     add(sqlite_store)
     file.unlink()
-    with sqlite_store._connections.lend(), pytest.raises(StoreUnavailable, match="unable to open"):
-        sqlite_store.revision()
+    for call in (sqlite_store.revision, lambda: add(sqlite_store)):
+        with pytest.raises(StoreUnavailable, match="No such file"):
+            call()
     assert not file.exists()
+
+
+def test_moved_database(file: Path, sqlite_store: SqliteStore) -> None:
+    """A database that was moved, or replaced by another, takes no change and is not read; put back, it goes on."""
+    rule = add(sqlite_store)
+    moved = file.with_name("moved")
+    parts = ("", "-wal", "-shm")
+    for part in parts:
+        Path(f"{file}{part}").rename(f"{moved}{part}")
+    calls = (sqlite_store.revision, sqlite_store.load_rules, sqlite_store.ping, lambda: add(sqlite_store))
+    for call in calls:
+        with pytest.raises(StoreUnavailable, match="No such file"):
+            call()
+    SqliteStore(file).close()  # as a command would that is run meanwhile: a new one, without any rule
+    for call in calls:
+        with pytest.raises(StoreUnavailable, match="another file has taken its place"):
+            call()
+    for part in parts:
+        Path(f"{moved}{part}").rename(f"{file}{part}")
+    assert sqlite_store.load_rules() == (1, (rule,))
+    add(sqlite_store)
+    assert sqlite_store.verify_audit() == (2, ())
 
 
 def test_damaged_rule(file: Path, sqlite_store: SqliteStore) -> None:

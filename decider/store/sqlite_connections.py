@@ -36,6 +36,7 @@ class Connections:
             _set(connection, "PRAGMA journal_mode = WAL", "wal")
             upgrade(connection)
             _sync_folder(file.parent)
+            self._identity = _identify(file)
             self._idle.append(connection)
 
     @contextmanager
@@ -77,6 +78,12 @@ class Connections:
         if self._process != os.getpid():
             _inherited.extend(self._idle)
             self._idle, self._process = [], os.getpid()
+        # (!) SQLite goes on with a file that was moved or deleted, and would acknowledge changes that nobody finds again;
+        # and one that took its place may hold no rules at all. Neither is this store.
+        if _identify(self._file) != self._identity:
+            raise StoreUnavailable(
+                f"database `{self._file}`: another file has taken its place; put it back, or restart decider to use that one"
+            )
         with suppress(IndexError):
             return self._idle.pop()
         return self._open()
@@ -128,6 +135,12 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _identify(file: Path) -> tuple[int, int]:
+    """What tells the file from any other that has its name later; raise OSError where there is none."""
+    status = file.stat()
+    return status.st_dev, status.st_ino
 
 
 def _make_private(file: Path) -> None:
