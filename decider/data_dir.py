@@ -4,8 +4,8 @@ import os
 import stat
 from pathlib import Path
 
+from decider.caches import decisions_folder
 from decider.errors import CannotStart
-from decider.nginx_config import decisions_folder
 from decider.settings import Settings
 from decider.worker_user import WorkerUser
 
@@ -32,6 +32,8 @@ def prepare_data_dir(settings: Settings, user: WorkerUser | None) -> Path:
             folder.chmod(0o750)
             if user is not None:
                 os.chown(folder, user.uid if name in {"cache", "temp"} else 0, user.gid)
+        if settings.cache_dir is not None:
+            _prepare_cache_dir(Path(settings.cache_dir), user)
         _prepare_decisions_folder(decisions_folder(settings), user)
     except OSError as error:
         raise CannotStart(f"data_dir {data_dir}: {error.strerror}") from error
@@ -47,8 +49,17 @@ def _make_default_packages(settings: Settings) -> None:
                 raise CannotStart(f"index {index.name}: {index.path}: {error.strerror}") from error
 
 
+def _prepare_cache_dir(folder: Path, user: WorkerUser | None) -> None:
+    """Make the folder for what nginx keeps, where its user can reach it; raise CannotStart."""
+    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    if user is not None:
+        os.chown(folder, user.uid, user.gid)
+        if not user.can_read(folder):
+            raise CannotStart(f"cache_dir {folder}: {user.name}, whom nginx runs as, cannot reach it")
+
+
 def _prepare_decisions_folder(folder: Path | None, user: WorkerUser | None) -> None:
-    """Make the folder in memory for decisions whose keys hold tokens, for nginx's own user alone; raise CannotStart."""
+    """Make the folder in memory for decisions, for nginx's own user alone: keys hold tokens; raise CannotStart."""
     if folder is None:
         return
     if not folder.parent.is_dir():

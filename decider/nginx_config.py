@@ -10,7 +10,6 @@ import socket
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib.resources import files as package_files
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from decider import __version__
+from decider.caches import cache_space, decisions_folder
 from decider.errors import Fault, InvalidSettings
 from decider.index.hosts import host_and_port
 from decider.index.location import upstream_group
@@ -25,7 +25,7 @@ from decider.run_files import SOCKET
 from decider.settings import IndexSettings, Settings
 from decider.worker_user import WorkerUser, stage_folder
 
-__all__ = ["decisions_folder", "render_nginx_config", "template_folder"]
+__all__ = ["render_nginx_config", "template_folder"]
 
 NEGATIVE_TTL_S = 60  #: how long an index's "no such project" is kept
 DECISIONS_EXTRA_S = 60
@@ -55,13 +55,6 @@ class _LocalIndex:
 
     name: str
     folder: str
-
-
-def decisions_folder(settings: Settings) -> Path | None:
-    """Where decisions are kept instead of in data_dir, in memory: where their keys hold tokens; else None."""
-    if settings.read_access != "token":
-        return None
-    return Path("/dev/shm") / f"decider-{sha256(settings.data_dir.encode()).hexdigest()[:16]}"  # noqa: S108 (mode 0700)
 
 
 def template_folder() -> Path:
@@ -109,6 +102,8 @@ def render_nginx_config(settings: Settings, *, prefix: str, user: WorkerUser | N
         )
         + DECISIONS_EXTRA_S,
         "files_max_size": settings.files_cache_size,
+        "pages_max_size": settings.pages_cache_size,
+        "indexes_max_size": settings.indexes_cache_size,
         "files_inactive_s": settings.files_cache_inactive_s,
         "max_requests_per_s": settings.max_requests_per_s,
         "max_connections": settings.max_connections,
@@ -118,6 +113,8 @@ def render_nginx_config(settings: Settings, *, prefix: str, user: WorkerUser | N
         "by_token": settings.read_access == "token",
         "reader_key": "$http_authorization|" if settings.read_access == "token" else "",
         "decisions_folder": str(decisions_folder(settings) or ""),
+        "cache_folder": settings.cache_dir or f"{prefix}cache",
+        "space": cache_space(settings),
         "repositories": "|".join(repository.name for repository in settings.repositories),
         "resolvers": " ".join(resolvers),
         "has_ipv6": has_ipv6,
@@ -133,6 +130,7 @@ def render_nginx_config(settings: Settings, *, prefix: str, user: WorkerUser | N
     _refuse_unsafe(
         paths={
             "data_dir": f"{prefix}{values['decisions_folder']}",
+            "cache_dir": settings.cache_dir or "",
             "ca_file": settings.ca_file or "",
             "tls_certificate": settings.tls_certificate or "",
             "tls_key": settings.tls_key or "",

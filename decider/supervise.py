@@ -18,10 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from decider.caches import decisions_folder
 from decider.data_dir import prepare_data_dir, replace_file
 from decider.errors import CannotStart, DeciderError, InvalidSettings
 from decider.index.hosts import host_and_port
-from decider.nginx_config import decisions_folder, render_nginx_config
+from decider.nginx_config import render_nginx_config
 from decider.nginx_program import find_nginx, nginx_fault
 from decider.processes import Process
 from decider.run_files import SOCKET

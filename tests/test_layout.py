@@ -23,7 +23,7 @@ COLUMNS: tuple[frozenset[str], ...] = tuple(
         "pages rules",
         "decision settings",
         "explanations index store",
-        "snapshots writes usage webhooks worker_user",
+        "snapshots writes usage webhooks worker_user caches",
         "ownership project_lists nginx_config",
         "repository data_dir",
         "services",

@@ -127,7 +127,8 @@ def test_deployed_example_explains_every_key(load: Load, tmp_path: Path) -> None
     assert set(document) == {
         "listen", "internal_listen", "data_dir", "store", "workers", "grace", "max_policy_age", "public_url",
         "public_metrics", "read_access", "tls_certificate", "tls_key", "trusted_proxies", "max_requests_per_s",
-        "max_connections", "files_cache_size", "files_cache_inactive", "ca_file", "indexes", "repositories", "webhook", "usage",
+        "max_connections", "files_cache_size", "files_cache_inactive", "cache_dir", "pages_cache_size",
+        "indexes_cache_size", "ca_file", "indexes", "repositories", "webhook", "usage",
     }  # fmt: skip
     assert set().union(*document["indexes"].values()) == {
         "path", "url", "file_hosts", "credentials_file", "page_ttl", "stale_if_error", "internal",

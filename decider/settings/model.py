@@ -91,6 +91,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_requests_per_s: int = 2000  #: of one client address, for pages and files
     max_connections: int = 1000  #: of one client address, at a time
     files_cache_size: int = 50 * 2**30  #: bytes of cached distribution files; the least recently used go first
+    cache_dir: str | None = None  #: absolute; pages and files that nginx keeps; None: `cache` in data_dir
+    pages_cache_size: int = 4 * 2**30  #: bytes of finished pages
+    indexes_cache_size: int = 8 * 2**30  #: bytes of raw index pages
     files_cache_inactive_s: int = 30 * 86_400  #: a cached file that nobody asked for in so long goes
     public_metrics: bool = False  #: /metrics on the public listener too
     ca_file: str | None = None  #: absolute; certificates that nginx verifies indexes by; None: none was found

@@ -1,0 +1,59 @@
+"""Where nginx's caches are, and how much they may hold on this machine."""
+
+import os
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from decider.settings import Settings
+
+__all__ = ["CacheSpace", "cache_space", "decisions_folder"]
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 (what lies there has mode 0700)
+_MB = 1024 * 1024
+_DECISIONS_BYTES = 512 * _MB  #: at most, and half of what the file system in memory holds
+_DECISION_BYTES = 5 * 1024  #: an entry of one page, and what the kernel keeps of it
+_KEYS_PER_MB = 8_000  #: https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_cache_path
+_MIN_FREE_BYTES = 1024 * _MB  #: left free on a disk of caches, but no more than a twentieth of it
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSpace:
+    """What caches.conf takes for sizes."""
+
+    decisions_size: int  #: bytes
+    decisions_zone_mb: int
+    min_free: int  #: bytes
+
+
+def decisions_folder(settings: Settings) -> Path | None:
+    """Where decisions are kept: in memory; None where there is no such place, and in data_dir then.
+
+    Decisions with readers' tokens in their keys never go to a disk: their place is named even where it is not there.
+    """
+    if settings.read_access != "token" and not _MEMORY.is_dir():
+        return None
+    return _MEMORY / f"decider-{sha256(settings.data_dir.encode()).hexdigest()[:16]}"
+
+
+def cache_space(settings: Settings) -> CacheSpace:
+    """How much the caches may hold here."""
+    size = _DECISIONS_BYTES
+    if _MEMORY.is_dir():
+        size = min(size, _total_bytes(_MEMORY) // 2)
+    keys = size // _DECISION_BYTES
+    return CacheSpace(
+        decisions_size=size,
+        decisions_zone_mb=max(keys // _KEYS_PER_MB, 1),
+        min_free=min(_total_bytes(_existing(Path(settings.cache_dir or settings.data_dir))) // 20, _MIN_FREE_BYTES),
+    )
+
+
+def _total_bytes(folder: Path) -> int:
+    status = os.statvfs(folder)
+    return status.f_blocks * status.f_frsize
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(place for place in (folder, *folder.parents) if place.is_dir())
