@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,12 +28,21 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 class Process:
     """A child process, in a session of its own, and those that it starts."""
 
-    def __init__(self, name: str, command: Sequence[str], *, cwd: Path, stop_signal: signal.Signals) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        stop_signal: signal.Signals,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`stop_signal` asks for a graceful end, of the process and of each of its own."""
         self.name = name
         self._command = command
         self._cwd = cwd
         self._stop_signal = stop_signal
+        self._monotonic = monotonic
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0  # monotonic, as all times here
         self._start_at = 0.0  # not before
@@ -53,7 +62,7 @@ class Process:
             preexec_fn=_in_child,  # noqa: PLW1509 (the supervisor has one thread)
             start_new_session=True,
         )
-        self._started_at = time.monotonic()
+        self._started_at = self._monotonic()
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, if it runs."""
@@ -64,14 +73,14 @@ class Process:
         """Start it again when it has died: at once, but one that dies again and again more and more slowly."""
         if self.is_running:
             return
-        now = time.monotonic()
+        now = self._monotonic()
         if self._process is not None:
             is_stable = now - self._started_at > _STABLE_S
             self._put_off(
                 0.0 if is_stable else self._pause_s * 2 + 0.25, f"status {self._process.returncode}"
             )
             self._forget()
-        if time.monotonic() >= self._start_at:
+        if self._monotonic() >= self._start_at:
             try:
                 self.start()
             except OSError as error:  # no more processes, no more memory: the others go on
@@ -88,7 +97,7 @@ class Process:
 
     def _put_off(self, pause_s: float, cause: str) -> None:
         self._pause_s = min(pause_s, _MAX_PAUSE_S)
-        self._start_at = time.monotonic() + self._pause_s
+        self._start_at = self._monotonic() + self._pause_s
         log.error("child.died", extra={"child": self.name, "cause": cause, "restart_in_s": self._pause_s})
 
     def _wait_or(self, number: signal.Signals, within_s: float) -> None:

@@ -1,0 +1,244 @@
+"""The supervisor's own judgement: what it refuses to take over, whom it follows, what it never forgets."""
+
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from decider import supervise
+from decider.data_dir import prepare_data_dir
+from decider.errors import CannotStart, Fault, InvalidSettings
+from decider.settings import IndexSettings, RepositorySettings, Settings
+from decider.supervise import Supervisor
+from tests.stack import free_port
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        data_dir=str(tmp_path),
+        listen_port=free_port(),
+        internal_port=free_port(),
+        indexes=(IndexSettings(name="public", url="https://index.example/simple/"),),
+        repositories=(RepositorySettings(name="default", indexes=("public",)),),
+    )
+
+
+class Child:
+    """A process that only takes notes."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.sent: list[int] = []
+        self.is_running = True
+
+    def send(self, number: int) -> None:
+        self.sent.append(number)
+
+    def revive(self) -> None:
+        """Nothing: it lives."""
+
+
+@pytest.fixture
+def make(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Supervisor, list[Child]]]:
+    """Make supervisors of children that only take notes, whose configuration nginx always accepts."""
+    monkeypatch.setattr(supervise, "nginx_fault", lambda *_: None)
+    monkeypatch.setattr(supervise, "render_nginx_config", lambda *_, **__: "")
+    monkeypatch.setattr(supervise, "_resolve", lambda _: {})
+
+    def one(reread: Callable[[], Settings] = lambda: settings) -> tuple[Supervisor, list[Child]]:
+        supervisor = Supervisor(settings, reload_settings=reread)
+        prepare_data_dir(settings, None)
+        children = [Child("usage"), Child("decider"), Child("nginx")]
+        supervisor._children = children  # type: ignore[assignment]
+        return supervisor, children
+
+    return one
+
+
+def changed(settings: Settings, **fields: Any) -> Settings:
+    return msgspec.structs.replace(settings, **fields)
+
+
+def test_reload(make: Callable[..., Any], settings: Settings) -> None:
+    """A good configuration is written for the children, and they are told."""
+    new = changed(settings, workers=7)
+    supervisor, children = make(lambda: new)
+    supervisor._reload()
+    assert [child.sent for child in children] == [[signal.SIGHUP]] * 3
+    assert supervisor._settings == new
+
+
+def raising(error: Exception) -> Callable[[], Settings]:
+    def reread() -> Settings:
+        raise error
+
+    return reread
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidSettings([Fault("grace", "must be a duration")]),
+        CannotStart("nginx refuses its configuration"),
+        OSError(28, "No space left on device"),
+        PermissionError(13, "Permission denied"),
+    ],
+)
+def test_faulty_reload(
+    make: Callable[..., Any], settings: Settings, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    """A configuration that cannot be read, or written, is logged, and everything goes on as before."""
+    supervisor, children = make(raising(error))
+    supervisor._reload()
+    assert [child.sent for child in children] == [[], [], []]
+    assert supervisor._settings == settings
+    assert "reload.refused" in caplog.text
+
+
+def test_reload_to_another_data_dir(
+    make: Callable[..., Any], settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """data_dir cannot change under running processes."""
+    supervisor, children = make(lambda: changed(settings, data_dir=str(tmp_path / "other")))
+    supervisor._reload()
+    assert children[0].sent == []
+    assert "data_dir" in str(caplog.records[-1].__dict__["fault"])
+
+
+def test_reload_to_a_port_that_is_taken(
+    make: Callable[..., Any], settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An address that somebody else has is refused before anything is taken over; the present ones are our own."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        socket.create_server(("127.0.0.1", settings.listen_port)),
+    ):
+        port = other.getsockname()[1]
+        supervisor, children = make(lambda: changed(settings, internal_port=port))
+        supervisor._reload()
+        assert children[0].sent == []
+        assert str(port) in str(caplog.records[-1].__dict__["fault"])
+        supervisor, children = make(lambda: settings)
+        supervisor._reload()
+        assert children[0].sent == [signal.SIGHUP]
+
+
+def test_start_with_a_port_that_is_taken() -> None:
+    """A port that somebody listens on is named, with the reason, in both address families."""
+    for host in ("127.0.0.1", "::1"):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, 0), family=family) as other:
+            port = other.getsockname()[1]
+            with pytest.raises(CannotStart, match=f"{port}: address already in use"):
+                supervise._refuse_taken([(host, port)])
+        supervise._refuse_taken([(host, port)])
+
+
+HERE, THERE, ELSEWHERE = "192.0.2.1", "192.0.2.2", "2001:db8::1"
+
+
+@pytest.mark.parametrize(
+    ("known", "now", "moved"),
+    [
+        ({HERE}, {HERE}, False),
+        ({HERE}, {THERE}, True),
+        # Large indexes answer with a few addresses out of many: nginx has one that still holds.
+        ({HERE, THERE}, {THERE, ELSEWHERE}, False),
+        ({HERE, THERE}, {ELSEWHERE}, True),
+        # No answer is no news; the first answer is.
+        ({HERE}, set(), False),
+        (set(), {HERE}, True),
+        (set(), set(), False),
+    ],
+)
+def test_moved(known: set[str], now: set[str], moved: bool) -> None:
+    """An index has moved when none of the addresses that nginx knows is its any more."""
+    found = supervise._moved({"index.example": frozenset(known)}, {"index.example": frozenset(now)})
+    assert found == ({"index.example"} if moved else set())
+
+
+def test_moved_index_that_nobody_knew() -> None:
+    """A host that was not known before has moved."""
+    assert supervise._moved({}, {"index.example": frozenset({HERE})}) == {"index.example"}
+
+
+def test_followed(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only nginx is told when an index has moved, and nobody when none has."""
+    supervisor, children = make()
+    for found, sent in (({}, []), ({"index.example": frozenset({HERE})}, [signal.SIGHUP])):
+        monkeypatch.setattr(supervise, "_resolve", lambda _, found=found: found)
+        supervisor._follow_addresses()
+        assert [child.sent for child in children] == [[], [], sent]
+    supervisor._follow_addresses()
+    assert children[2].sent == [signal.SIGHUP]
+
+
+def test_hangup_during_the_start_is_not_lost(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGHUP that comes before everything serves reloads once it does."""
+    supervisor, children = make()
+    monkeypatch.setattr(supervisor, "_decider_answers", lambda: True)
+    monkeypatch.setattr(supervisor, "_nginx_answers", lambda: True)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, supervise._SIGNALS)
+    try:
+        signal.raise_signal(signal.SIGHUP)
+        assert supervisor._wait_until_ready()
+        signal.raise_signal(signal.SIGTERM)
+        supervisor._watch()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    assert [child.sent for child in children] == [[signal.SIGHUP]] * 3
+
+
+def test_stop_during_the_start(make: Callable[..., Any]) -> None:
+    """SIGTERM that comes before everything serves ends the start."""
+    supervisor, _ = make()
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, supervise._SIGNALS)
+    try:
+        signal.raise_signal(signal.SIGTERM)
+        assert not supervisor._wait_until_ready()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def test_child_that_ends_while_starting(make: Callable[..., Any]) -> None:
+    """A child that dies before everything serves ends the start with its name."""
+    supervisor, children = make()
+    children[1].is_running = False
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, supervise._SIGNALS)
+    try:
+        with pytest.raises(CannotStart, match="decider ended while starting"):
+            supervisor._wait_until_ready()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def test_one_supervisor_for_a_data_dir(make: Callable[..., Any]) -> None:
+    """A second `up` on the same data_dir is turned away."""
+    first, _ = make()
+    second, _ = make()
+    held = first._take_lock()
+    with pytest.raises(CannotStart, match="another `decider up`"):
+        second._take_lock()
+    held.close()
+    second._take_lock().close()
+
+
+def test_socket_in_a_deep_folder(tmp_path: Path) -> None:
+    """A socket is reached in a folder whose path is too long for an address."""
+    deep = tmp_path / ("x" * 100) / ("y" * 100)
+    (deep / "run").mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as server, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(deep)
+        server.bind("run/decider.sock")
+        server.listen()
+        with socket.socket(socket.AF_UNIX) as client:
+            supervise._connect_unix(client, deep, "run/decider.sock")
