@@ -4,7 +4,8 @@
     context    --config, --json, and what they lead to         explain  what is refused, and by which rule
     output     tables and JSON                                 tokens   token create, list, revoke
     service    up, serve, nginx-config, check                  audit    audit verify, export
-    stores     store migrate
+    stores     store migrate                                   usage    usage top, who, export, erase; exposure
+    collecting collect
 
 Exit status: 0, done; 1, it could not be done, or the answer is no; 2, the command, the settings or the rule is wrong.
 What `web` needs too may not be added here.
@@ -25,13 +26,16 @@ __all__ = ["main"]
 _COMMANDS = {
     "audit": "audit",
     "check": "service",
+    "collect": "collecting",
     "explain": "explain",
+    "exposure": "usage",
     "nginx-config": "service",
     "rules": "rules",
     "serve": "service",
     "store": "stores",
     "token": "tokens",
     "up": "service",
+    "usage": "usage",
 }
 
 
