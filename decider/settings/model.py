@@ -84,13 +84,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: int = 300
     max_policy_age_s: int = 3600
     public_url: str | None = None  #: ends in "/"
-    read_access: Literal["open", "token"] = "open"  #: who may read pages and files: all, or holders of a token
+    read_access: Literal["open", "token"] = (
+        "open"  #: who may read pages and files: all, or holders of a token
+    )
     tls_certificate: str | None = None  #: absolute; PEM chain that `listen` serves TLS with; None: plain HTTP
     tls_key: str | None = None  #: absolute; PEM
     trusted_proxies: tuple[str, ...] = ()  #: networks whose X-Forwarded-For names the real client
     max_requests_per_s: int = 2000  #: of one client address, for pages and files
     max_connections: int = 1000  #: of one client address, at a time
-    files_cache_size: int = 50 * 2**30  #: bytes of cached distribution files; the least recently used go first
+    files_cache_size: int = (
+        50 * 2**30
+    )  #: bytes of cached distribution files; the least recently used go first
     cache_dir: str | None = None  #: absolute; pages and files that nginx keeps; None: `cache` in data_dir
     pages_cache_size: int = 4 * 2**30  #: bytes of finished pages
     indexes_cache_size: int = 8 * 2**30  #: bytes of raw index pages

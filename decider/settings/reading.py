@@ -123,7 +123,9 @@ class Reader:
             try:
                 found.append(str(ipaddress.ip_network(text)))
             except ValueError:
-                self.top.add_fault("trusted_proxies", f"`{printable(text)}` is no address or network, such as 10.0.0.0/8")
+                self.top.add_fault(
+                    "trusted_proxies", f"`{printable(text)}` is no address or network, such as 10.0.0.0/8"
+                )
         return tuple(found)
 
     def _internal_listen(self, listen: Address) -> Address:
