@@ -10,8 +10,8 @@ import msgspec
 import pytest
 import trustme
 
-from decider import nginx_config
-from decider.caches import decisions_folder
+from decider import caches, nginx_config
+from decider.caches import cache_space, decisions_folder
 from decider.errors import InvalidSettings
 from decider.nginx_config import render_nginx_config, template_folder
 from decider.nginx_program import nginx_fault
@@ -164,7 +164,9 @@ BETWEEN_WORDS = [*DANGEROUS, " ", ";", "{", "}", "'", "\t"]
 
 
 @pytest.mark.parametrize("text", DANGEROUS)
-@pytest.mark.parametrize("key", ["ca_file", "tls_certificate", "tls_key", "indexes.x.path", "data_dir"])
+@pytest.mark.parametrize(
+    "key", ["ca_file", "cache_dir", "tls_certificate", "tls_key", "indexes.x.path", "data_dir"]
+)
 def test_paths_stay_paths(settings: Settings, key: str, text: str) -> None:
     """A path with what would end nginx's quotation, or begin a variable, is refused by its key."""
     path = f"/srv/x{text}y"
@@ -203,14 +205,52 @@ def test_words_stay_words(settings: Settings, key: str, text: str) -> None:
     assert key in {one.field for one in caught.value.faults}
 
 
-def test_decisions_by_token_are_in_memory(settings: Settings) -> None:
-    """Where cache keys hold tokens they are on no disk, and the folder belongs to this data_dir alone."""
+def test_decisions_are_in_memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decisions are in memory, in a folder of this data_dir alone; on a disk only where their keys hold no tokens."""
     by_token = changed(settings, read_access="token")
-    place = decisions_folder(by_token)
-    assert place is not None
-    assert place.parent == Path("/dev/shm")
-    assert f'proxy_cache_path "{place}"' in render(by_token)
-    assert place != decisions_folder(changed(by_token, data_dir="/elsewhere"))
+    place = decisions_folder(settings)
+    assert place == decisions_folder(by_token)
+    assert f'proxy_cache_path "{place}" ' in render(settings)
+    assert place != decisions_folder(changed(settings, data_dir="/elsewhere"))
+    monkeypatch.setattr(caches, "_MEMORY", Path("/absent"))
+    assert decisions_folder(settings) is None
+    assert 'proxy_cache_path "cache/decisions" ' in render(settings)
+    assert decisions_folder(by_token) is not None
+
+
+@pytest.mark.parametrize(
+    ("memory", "size", "zone_mb"), [(64 << 20, 32 << 20, 1), (8 << 30, 512 << 20, 13)], ids=["small", "large"]
+)
+def test_decisions_leave_memory_to_others(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, memory: int, size: int, zone_mb: int
+) -> None:
+    """Decisions take at most half of what the file system in memory holds, by size and by number, and half a gigabyte."""
+    monkeypatch.setattr(caches, "_total_bytes", lambda _: memory)
+    space = cache_space(settings)
+    assert (space.decisions_size, space.decisions_zone_mb) == (size, zone_mb)
+    assert space.min_free == min(memory // 20, 1 << 30)
+
+
+def test_caches_elsewhere(folder: Path, settings: Settings, tmp_path: Path) -> None:
+    """What nginx keeps is where cache_dir says, in the sizes that the settings give."""
+    place = tmp_path / "ssd"
+    text = render(
+        changed(
+            settings,
+            cache_dir=str(place),
+            pages_cache_size=1001,
+            indexes_cache_size=1002,
+            files_cache_size=1003,
+        )
+    )
+    found = re.findall(r'proxy_cache_path "([^"]+)/(pages|indexes|files)" [^;]*max_size=(\d+)\s', text)
+    assert sorted(found) == [
+        (str(place), "files", "1003"),
+        (str(place), "indexes", "1002"),
+        (str(place), "pages", "1001"),
+    ]
+    place.mkdir()
+    assert fault(folder, text) is None
 
 
 # Every way to bytes is guarded
@@ -283,9 +323,9 @@ def test_every_way_to_bytes_is_guarded(folder: Path, settings: Settings, variant
         if name == "@refusal":
             assert re.findall(r"proxy_pass (\S+);", body) == ["http://decider$refusal_path"]
             continue
-        known = argued_as(name)
         if variant == "metrics for all" and name == "= /metrics":
-            continue
+            continue  # numbers, and the names of indexes; public by configuration alone
+        known = argued_as(name)
         assert known is not None, f"location {name} asks for no decision and is not argued"
         used.add(known)
     assert used == set(ARGUED)
