@@ -77,5 +77,6 @@ def replace_file(path: Path, content: bytes, mode: int) -> None:
     """Replace a file at once, so that who reads it sees the old or the new one."""
     fresh = path.with_name(path.name + ".new")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as handle:
+        os.fchmod(handle.fileno(), mode)  # one that a crash left has the mode that it had
         handle.write(content)
     fresh.replace(path)

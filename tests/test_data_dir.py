@@ -1,0 +1,113 @@
+"""data_dir: everything that is needed is made, and nothing of it is anybody else's to read or to change."""
+
+import os
+import stat
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from decider import caches
+from decider.data_dir import prepare_data_dir, replace_file
+from decider.errors import CannotStart
+from decider.settings import IndexSettings, Settings
+from decider.worker_user import WorkerUser
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    monkeypatch.setattr(caches, "_MEMORY", memory)
+    packages = IndexSettings(name="internal", path=str(tmp_path / "packages"))
+    return Settings(
+        data_dir=str(tmp_path / "a" / "var"), indexes=(packages,), repositories=(), config_file="decider.toml"
+    )
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_made_and_made_again(settings: Settings) -> None:
+    """Folders are made, whatever is above them, and left as they are the next time."""
+    for _ in range(2):
+        data_dir = prepare_data_dir(settings, None)
+    assert {"run", "cache", "temp", "logs", "metadata", "staged"} <= {
+        path.name for path in data_dir.iterdir()
+    }
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_others_see_nothing(settings: Settings, umask: int) -> None:
+    """Other users can look into none of the folders, whatever the umask."""
+    before = os.umask(umask)
+    try:
+        data_dir = prepare_data_dir(settings, None)
+    finally:
+        os.umask(before)
+    for folder in data_dir.iterdir():
+        assert mode(folder) & 0o007 == 0, folder
+
+
+def test_loose_modes_are_tightened(settings: Settings) -> None:
+    """Folders that an earlier version, or somebody, left open are closed."""
+    data_dir = prepare_data_dir(settings, None)
+    for folder in data_dir.iterdir():
+        folder.chmod(0o777)
+    prepare_data_dir(settings, None)
+    assert all(mode(folder) & 0o007 == 0 for folder in data_dir.iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
+def test_nginx_gets_what_it_needs(settings: Settings) -> None:
+    """nginx's user writes caches, reads what it serves, and owns nothing else; it reaches all of it from data_dir."""
+    user = WorkerUser("nobody", "nogroup", 65_534, 65_534)
+    Path(settings.data_dir).mkdir(parents=True, mode=0o700)
+    data_dir = prepare_data_dir(settings, user)
+    assert mode(data_dir) & 0o011 == 0o011
+    owners = {folder.name: (folder.stat().st_uid, folder.stat().st_gid) for folder in data_dir.iterdir()}
+    assert owners["cache"] == owners["temp"] == (user.uid, user.gid)
+    for name in ("run", "logs", "metadata", "staged"):
+        assert owners[name] == (0, user.gid), name
+        assert mode(data_dir / name) == 0o750
+
+
+def test_data_dir_that_cannot_be_made(settings: Settings, tmp_path: Path) -> None:
+    """A file where a folder has to be is named."""
+    (tmp_path / "a").write_text("in the way")
+    with pytest.raises(CannotStart, match=r"data_dir .*/a/var"):
+        prepare_data_dir(settings, None)
+
+
+def test_default_packages_are_made(settings: Settings, tmp_path: Path) -> None:
+    """Without a configuration file the directory of packages is made, with one it has to be there already."""
+    prepare_data_dir(settings, None)
+    assert not (tmp_path / "packages").exists()
+    prepare_data_dir(msgspec.structs.replace(settings, config_file=None), None)
+    assert (tmp_path / "packages").is_dir()
+
+
+def test_decisions_in_memory_are_private(settings: Settings, tmp_path: Path) -> None:
+    """Where decisions are kept in memory nobody but nginx's own user looks, and nobody else can have been first."""
+    prepare_data_dir(settings, None)
+    (folder,) = (tmp_path / "memory").iterdir()
+    assert mode(folder) == 0o700
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+    with pytest.raises(CannotStart, match="belongs to someone else"):
+        prepare_data_dir(settings, None)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_file_is_replaced_at_once(tmp_path: Path, there: bool) -> None:
+    """A file is replaced as a whole, with its mode, and nothing is left beside it."""
+    file = tmp_path / "accepted.json"
+    if there:
+        for old in (file, tmp_path / "accepted.json.new"):
+            old.write_text("old, and longer")
+            old.chmod(0o644)
+    replace_file(file, b"new", 0o600)
+    assert file.read_bytes() == b"new"
+    assert mode(file) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["accepted.json"]
