@@ -45,7 +45,9 @@ def cache_space(settings: Settings) -> CacheSpace:
     return CacheSpace(
         decisions_size=size,
         decisions_zone_mb=max(keys // _KEYS_PER_MB, 1),
-        min_free=min(_total_bytes(_existing(Path(settings.cache_dir or settings.data_dir))) // 20, _MIN_FREE_BYTES),
+        min_free=min(
+            _total_bytes(_existing(Path(settings.cache_dir or settings.data_dir))) // 20, _MIN_FREE_BYTES
+        ),
     )
 
 

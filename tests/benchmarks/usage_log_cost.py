@@ -128,12 +128,12 @@ def main() -> None:
             ):
                 rates[name].append(rate)
                 costs[name].append(cost)
-            rate = {name: median(found) for name, found in rates.items()}
-            cost = {name: median(found) for name, found in costs.items()}
+            middle = {name: median(found) for name, found in rates.items()}
+            spent = {name: median(found) for name, found in costs.items()}
             print(
-                f"warm {what}: {rate['with']:.0f} requests/s with the log, {rate['without']:.0f} without:"
-                f" ratio {rate['with'] / rate['without']:.3f}; nginx {cost['with']:.1f} and {cost['without']:.1f}"
-                f" µs a request: ratio {cost['with'] / cost['without']:.3f}",
+                f"warm {what}: {middle['with']:.0f} requests/s with the log, {middle['without']:.0f} without:"
+                f" ratio {middle['with'] / middle['without']:.3f}; nginx {spent['with']:.1f} and {spent['without']:.1f}"
+                f" µs a request: ratio {spent['with'] / spent['without']:.3f}",
                 flush=True,
             )
     finally:
