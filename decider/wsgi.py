@@ -57,6 +57,7 @@ class Server(BaseApplication):
             # Header names with underscores could stand for nginx's own arguments.
             "header_map": "drop",
             "limit_request_field_size": 16_384,
+            "limit_request_line": 0,  # nginx bounds it, and words the refusal (nginx/refusals.conf)
             "logger_class": "decider.logs.GunicornLogger",
             "on_starting": lambda _: clear_seats(Path(settings.data_dir) / FOLDER, SEAT_ROLE),
         }

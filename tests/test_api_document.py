@@ -82,14 +82,16 @@ def test_statuses() -> None:
         "409",
         "412",
         "413",
+        "414",
         "415",
         "422",
         "428",
         "429",
         "503",
     }
-    assert set(calls["GET /explain"]["responses"]) == {"200", "401", "404", "422", "429", "502", "503", "504"}
-    assert set(calls["GET /docs"]["responses"]) == {"200", "422"}
+    reading = {"200", "401", "404", "414", "422", "429", "502", "503", "504"}
+    assert set(calls["GET /explain"]["responses"]) == reading
+    assert set(calls["GET /docs"]["responses"]) == {"200", "414", "422"}
     assert set(calls["POST /rules"]["responses"]) >= {"200", "201"}
 
 

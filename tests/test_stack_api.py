@@ -44,6 +44,14 @@ def test_large_bodies(stack: Stack, project: str) -> None:
     assert (refused.status, refused.headers["Content-Type"]) == (413, PROBLEM)
 
 
+@pytest.mark.parametrize(("length", "status"), [(5_000, 422), (15_000, 422), (20_000, 414)])
+def test_long_queries(stack: Stack, length: int, status: int) -> None:
+    """A long query is read and refused; one that is too long is refused as a problem, too."""
+    answer = stack.api("GET", "/rules", cursor="x" * length)
+    assert (answer.status, answer.headers["Content-Type"]) == (status, PROBLEM)
+    assert answer.json()["status"] == status
+
+
 def test_life_of_a_rule(stack: Stack, project: str) -> None:
     """Location, ETag and If-Match work through nginx as they do without it."""
     made = stack.api("POST", "/rules", {"action": "yank", "project": project, "reason": "x"})

@@ -35,7 +35,8 @@ __all__ = ["openapi_document"]
 
 _PREFIX = "#/components/schemas/"
 _ARGUMENT = re.compile(r"<(\w+)>")
-_HTTP_TITLES = {413: "The body is too large", 415: "The body is of another type"}
+_TOO_LONG = {414: "The URL is too long"}
+_BODY_TITLES = {413: "The body is too large", 415: "The body is of another type"}
 
 Json = dict[str, Any]
 
@@ -238,9 +239,8 @@ def _responses(one: Operation, schemas: _Schemas) -> Json:
     for kind in _problems(one):
         row = problems.row_of(kind)
         titles[row.status.value].add(row.title)
-    if one.body.schema is not None:
-        for status, title in _HTTP_TITLES.items():
-            titles[status].add(title)
+    for status, title in (_TOO_LONG if one.body.schema is None else _TOO_LONG | _BODY_TITLES).items():
+        titles[status].add(title)
     for status, said in sorted(titles.items()):
         responses[str(status)] = {
             "description": "; ".join(sorted(said)) + ".",
