@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 
 FRESH_S = 1.0  #: how long a page from memory is not revalidated with nginx
 FRESH_WHEN_FAILING_S = 5.0  #: the same while the index is away: asking again costs its timeout
-CACHE_BYTES = 48 * 1024 * 1024  #: of raw pages whose parsed form is kept, per process and index
+#: Of raw pages, whose parsed form (2.3 times that) each process keeps for each index.
+CACHE_BYTES = 24 * 1024 * 1024
 PROBE = "decider-readiness-probe"  #: a valid name; whether somebody has a project of it makes no difference
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age=(\d{1,9})", re.ASCII)
 _HAS_OR_HAS_NOT = frozenset({200, 404, 410})
