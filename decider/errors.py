@@ -13,7 +13,8 @@ DeciderError
 ├── IndexError_
 │   ├── UnreadablePage     an index answered with something that is no simple API page
 │   ├── IndexUnavailable   an index could not be asked
-│   └── IndexTimeout       an index did not answer in time
+│   ├── IndexTimeout       an index did not answer in time
+│   └── NoParts            an index gives a large file only whole where a part was asked for
 ├── UnreadableDistribution a local file that cannot be listed: broken, or not what its name says
 ├── NotAcceptable          no page format that the client accepts (RFC 9110, 15.5.7)
 ├── Conflict               the change contradicts what is stored
@@ -143,6 +144,10 @@ class IndexUnavailable(IndexError_):
 
 class IndexTimeout(IndexError_):
     """An index did not answer in time."""
+
+
+class NoParts(IndexError_):
+    """An index gives its files only whole (no ranges), and this one is too large for that."""
 
 
 class UnreadableDistribution(DeciderError):

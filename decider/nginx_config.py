@@ -63,12 +63,14 @@ def template_folder() -> Path:
     return installed if installed.is_dir() else Path(__file__).resolve().parent.parent / "nginx"
 
 
-def render_nginx_config(settings: Settings, *, prefix: str, user: WorkerUser | None) -> str:
+def render_nginx_config(
+    settings: Settings, *, prefix: str, user: WorkerUser | None, loopback_key: str = ""
+) -> str:
     """The whole configuration as one text.
 
     `prefix` stands before every path below data_dir: "" when nginx is started in that folder, so that its workers
     need no access to the folders above it; else data_dir and a slash. `user` is whom the workers run as; None keeps
-    the master's own.
+    the master's own. `loopback_key` is what the decider shows to be given parts of files; "": nobody is.
     """
     environment = Environment(
         loader=FileSystemLoader(template_folder()),
@@ -124,6 +126,7 @@ def render_nginx_config(settings: Settings, *, prefix: str, user: WorkerUser | N
         "webhook_url": webhook,
         "webhook_host": urlsplit(webhook).netloc,
         "webhook_tls_name": urlsplit(webhook).hostname or "",
+        "loopback_key": loopback_key,
         "remote_indexes": remote,
         "local_indexes": local,
     }

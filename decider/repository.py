@@ -7,8 +7,8 @@ compiled snapshot current, and hands both to the pure core. HTTP, printing and e
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
@@ -21,11 +21,18 @@ from decider.decision import (
     decide_page,
     page_fingerprint,
 )
-from decider.errors import Fault, FileNotListed, InvalidRequest
+from decider.errors import Fault, FileNotListed, InvalidRequest, UnreadableDistribution
 from decider.files import ProjectPage
 from decider.index import Index
-from decider.index.hosts import FileHosts
-from decider.index.location import COMPANIONS, Companion, Location, locate_local, locate_remote, locate_url
+from decider.index.location import (
+    COMPANIONS,
+    Companion,
+    Location,
+    locate_local,
+    locate_redirect,
+    locate_remote,
+)
+from decider.index.offers import WheelOffers
 from decider.index.project_names import ProjectNames
 from decider.names import NormalizedName
 from decider.ownership import Ownership
@@ -58,7 +65,9 @@ class Repositories:
         clock: Callable[[], datetime],
         keeper: SnapshotKeeper | None = None,
         writes: PendingWrites | None = None,
+        offers: Mapping[str, WheelOffers] | None = None,
     ) -> None:
+        """`offers`, by index: of those remote indexes whose wheels' metadata may be offered where the index does not."""
         self._settings = {repository.name: repository for repository in settings.repositories}
         self._index_settings = {index.name: index for index in settings.indexes}
         self.indexes = dict(indexes)
@@ -68,6 +77,7 @@ class Repositories:
         self._ownership = Ownership(
             settings, self.indexes, keeper=self.keeper, writes=self.writes, clock=clock
         )
+        self._offers = offers or {}
         self._lists = RepositoryLists(Path(settings.data_dir) / "lists" / "repositories")
 
     @property
@@ -124,6 +134,8 @@ class Repositories:
         at = self._clock()
         snapshot = self.snapshot()
         pages = self._pages(repository, project, snapshot, at)
+        if self._try_offers(pages, snapshot, repository, at):
+            pages = self._pages(repository, project, snapshot, at)
         first_seen = self._first_seen(pages, snapshot, repository)
         fingerprint, _ = page_fingerprint(
             pages,
@@ -184,22 +196,26 @@ class Repositories:
     def follow_redirect(self, index: str, source: str, target: str) -> Location | None:
         """Where a redirect of a file from `source` to `target` leads; None where `index` does not allow it."""
         settings = self._index_settings.get(index)
-        if settings is None or settings.url is None or not target:
+        if settings is None or settings.url is None:
             return None
-        try:
-            url = urljoin(source, target)
-            parts = urlsplit(url)
-        except ValueError:
+        return locate_redirect(settings, source, target)
+
+    def read_metadata(self, repository: str, project: NormalizedName, filename: str) -> bytes | None:
+        """The core metadata of a wheel whose `.metadata` is asked for, read out of the wheel; None where it is refused.
+
+        Raise as decide_file, or UnreadableDistribution, also where it is not what the index states of it.
+        """
+        located = self.decide_file(repository, project, filename)
+        file, offers = located.decision.file, self._offers.get(located.decision.index)
+        if located.decision.verdict.is_refusal:
             return None
-        is_downgrade = source.startswith("https:") and parts.scheme != "https"
-        if (
-            is_downgrade
-            or not url.isascii()
-            or not url.isprintable()
-            or not FileHosts(settings).is_allowed(parts)
-        ):
-            return None
-        return locate_url(settings, url, key_digest="")
+        if located.location is None or offers is None or filename != f"{file.filename}.metadata":
+            raise FileNotListed(project, filename, located.decision.index)
+        data = offers.read(project, file)
+        stated = file.core_metadata.get("sha256") if isinstance(file.core_metadata, Mapping) else None
+        if stated is not None and stated != sha256(data).hexdigest():
+            raise UnreadableDistribution("does not have the metadata that its index states")
+        return data
 
     def claim_local_projects(self) -> None:
         """As Ownership.claim_local_projects."""
@@ -208,8 +224,27 @@ class Repositories:
     def _pages(
         self, repository: str, project: NormalizedName, snapshot: Snapshot, at: datetime
     ) -> tuple[ProjectPage, ...]:
-        """As Ownership.fetch_pages."""
-        return self._ownership.fetch_pages(self._repository(repository), project, snapshot, at=at)
+        """As Ownership.fetch_pages, with what decider offers besides."""
+        pages = self._ownership.fetch_pages(self._repository(repository), project, snapshot, at=at)
+        return tuple(
+            offers.overlay(page) if (offers := self._offers.get(page.index)) is not None else page
+            for page in pages
+        )
+
+    def _try_offers(
+        self, pages: Sequence[ProjectPage], snapshot: Snapshot, repository: str, at: datetime
+    ) -> bool:
+        """Whether it was just tried, by a wheel that is not refused, if metadata of an index's wheels can be offered."""
+        for page in pages:
+            offers = self._offers.get(page.index)
+            for file in offers.untried(page) if offers is not None else ():
+                decision = decide_one(pages, file.filename, snapshot, repository=repository, at=at)
+                if decision is None or decision.index != page.index or decision.verdict.is_refusal:
+                    continue
+                if offers is not None:
+                    offers.try_out(page.project, file)
+                    return True
+        return False
 
     def _repository(self, name: str) -> RepositorySettings:
         found = self._settings.get(name)

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from decider.errors import CannotStart
 from decider.index import Index
 from decider.index.local import LocalIndex
 from decider.index.loopback import Observe, observe_nothing
+from decider.index.loopback_key import loopback_key
+from decider.index.offers import WheelOffers
 from decider.index.remote import RemoteIndex
+from decider.index.wheel_parts import PartReader
 from decider.repository import Repositories
 from decider.settings import IndexSettings, Settings
 from decider.snapshots import SnapshotKeeper
@@ -56,7 +60,9 @@ def build(
     }
     keeper = SnapshotKeeper(store, max_policy_age_s=settings.max_policy_age_s)
     writes = PendingWrites(store, clock=clock, lock_file=data_dir / "run" / "claims.lock")
-    repositories = Repositories(settings, store, indexes, clock=clock, keeper=keeper, writes=writes)
+    repositories = Repositories(
+        settings, store, indexes, clock=clock, keeper=keeper, writes=writes, offers=_offers(settings)
+    )
     return Services(settings=settings, store=store, repositories=repositories, clock=clock)
 
 
@@ -82,6 +88,23 @@ def _repeat(report: Callable[[], None], stopping: threading.Event) -> None:
     report()
     while not stopping.wait(REPORT_EVERY_S):
         report()
+
+
+def _offers(settings: Settings) -> Mapping[str, WheelOffers]:
+    """What can be offered besides what indexes offer, by remote index."""
+    data_dir = Path(settings.data_dir)
+    try:
+        key = loopback_key(data_dir)
+    except OSError as error:
+        raise CannotStart(f"data_dir {data_dir}: {error.strerror}") from error
+    parts = PartReader(
+        host=settings.internal_host, port=settings.internal_port, key=key, connections=MAX_WAITING
+    )
+    return {
+        index.name: WheelOffers(index, parts, data_dir / "learned")
+        for index in settings.indexes
+        if not index.is_local
+    }
 
 
 def _index(

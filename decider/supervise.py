@@ -22,6 +22,7 @@ from decider.caches import decisions_folder
 from decider.data_dir import prepare_data_dir, replace_file
 from decider.errors import CannotStart, DeciderError, InvalidSettings
 from decider.index.hosts import host_and_port
+from decider.index.loopback_key import loopback_key
 from decider.nginx_config import render_nginx_config
 from decider.nginx_program import find_nginx, nginx_fault
 from decider.processes import Process
@@ -114,7 +115,11 @@ class Supervisor:
 
     def _accept(self, settings: Settings) -> None:
         """Write what the children read, once nginx has found it good; raise CannotStart or InvalidSettings."""
-        text = render_nginx_config(settings, prefix="", user=self._user)
+        try:
+            key = loopback_key(self._data_dir)
+        except OSError as error:
+            raise CannotStart(f"data_dir {self._data_dir}: {error.strerror}") from error
+        text = render_nginx_config(settings, prefix="", user=self._user, loopback_key=key)
         trial = f"{_CONFIG}.trial"
         replace_file(self._data_dir / trial, text.encode(), 0o600)
         fault = nginx_fault(self._data_dir, trial)

@@ -284,6 +284,7 @@ ARGUED = {
     "= /healthz": "a constant",
     "= /readyz": "the decider tells its state",
     "@remote_file": "named: reached from the guarded location of files alone",
+    "@made_metadata": "named: reached from where that location ends up alone, and the decider decides once more",
 }
 _SHAPES = {
     "simple without its slash": r"/simple\\z\"",
@@ -340,6 +341,18 @@ def test_only_the_guarded_location_leads_to_remote_files(settings: Settings) -> 
     assert fetching == ["@remote_file", *(f"@redirected_file_{hop}" for hop in (1, 2, 3))]
     for name in fetching[1:]:
         assert "auth_request /-/decide/redirect;" in bodies[name]
+
+
+def test_parts_of_files_take_the_key(settings: Settings) -> None:
+    """The loopback listener fetches what it is told for the decider alone, by its key, and for nobody where there is none."""
+    text = render_nginx_config(settings, prefix="", user=None, loopback_key="0123abcd")
+    public, loopback = (body for _, body in blocks(text, "server"))
+    assert "/-/part" not in public
+    body = dict(blocks(loopback, "location"))["= /-/part"]
+    first, rest = body.split("proxy_pass", 1)
+    assert re.search(r'if \(\$http_x_decider_part_key != "0123abcd"\) \{\s+return 404;\s+\}', first)
+    assert "proxy_no_cache 1;" in rest
+    assert "/-/part" not in render_nginx_config(settings, prefix="", user=None)
 
 
 def test_upstreams_steer_nothing(settings: Settings) -> None:

@@ -41,6 +41,7 @@ EXAMPLES: list[tuple[DeciderError, int, str]] = [
     (errors.RecordNotFound("rule", "r1"), 404, "no rule `r1`"),
     (errors.UnreadablePage("public", "no JSON"), 502, "index `public`: unreadable page: no JSON"),
     (errors.IndexUnavailable("public", "refused"), 503, "index `public`: refused"),
+    (errors.NoParts("public", "no ranges"), 502, "index `public`: no ranges"),
     (errors.IndexTimeout("public", "20 s"), 504, "index `public`: 20 s"),
     (errors.NotAcceptable(), 406, "No acceptable format"),
     (errors.Conflict("the name is taken"), 409, "the name is taken"),

@@ -3,13 +3,15 @@
 import json
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from decider.cli.context import Invocation, common_options, pass_invocation
 from decider.data_dir import prepare_data_dir
-from decider.errors import DeciderError
+from decider.errors import CannotStart, DeciderError
+from decider.index.loopback_key import loopback_key
 from decider.logs import configure
 from decider.nginx_config import render_nginx_config
 from decider.settings import Settings, settings_to_json
@@ -80,7 +82,11 @@ def serve(invocation: Invocation) -> NoReturn:
 def nginx_config(invocation: Invocation) -> None:
     """Print the nginx configuration, with absolute paths, for an nginx that you run yourself."""
     settings = invocation.settings
-    text = render_nginx_config(settings, prefix=f"{settings.data_dir}/", user=worker_user())
+    try:
+        key = loopback_key(Path(settings.data_dir))
+    except OSError as error:
+        raise CannotStart(f"data_dir {settings.data_dir}: {error.strerror}") from error
+    text = render_nginx_config(settings, prefix=f"{settings.data_dir}/", user=worker_user(), loopback_key=key)
     click.echo(json.dumps({"nginx_config": text}) if invocation.as_json else text, nl=invocation.as_json)
 
 

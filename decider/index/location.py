@@ -1,7 +1,7 @@
 """Where nginx finds the bytes of a listed file, or of its companions, as data."""
 
 from typing import Literal
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import msgspec
 
@@ -14,6 +14,7 @@ __all__ = [
     "Companion",
     "Location",
     "locate_local",
+    "locate_redirect",
     "locate_remote",
     "locate_url",
     "upstream_group",
@@ -30,7 +31,9 @@ _SAFE = "/%?&=+~!$'()*,;:@-._"
 class Location(msgspec.Struct, frozen=True, kw_only=True):
     """Either `root` and `path` (bytes on disk), or `url` and what goes with it (bytes behind an upstream)."""
 
-    root: str = ""  #: "index:<name>" or "metadata": nginx's name for a folder
+    root: str = (
+        ""  #: "index:<name>" or "metadata": nginx's name for a folder; "made": the decider makes the bytes
+    )
     path: str = ""  #: below the root
     url: str = ""  #: for nginx's proxy_pass: the host may be the name of an upstream group
     source: str = ""  #: the same, as the page has it
@@ -61,6 +64,8 @@ def locate_remote(index: IndexSettings, file: DistributionFile, companion: Compa
     """Where a remote index's page says the bytes are; None when it offers no such companion."""
     if companion == "":
         return locate_url(index, file.url, key_digest=file.sha256 or "", size=file.size)
+    if companion == ".metadata" and file.is_metadata_ours:
+        return Location(root="made", index=index.name, key=f"{index.name}|made|{file.sha256}")
     if companion == ".metadata" and file.core_metadata:
         digest = "" if file.core_metadata is True else file.core_metadata.get("sha256", "")
         parts = urlsplit(file.url)
@@ -101,3 +106,18 @@ def locate_url(
         etag=f'"{key_digest}"' if key_digest else "",
         size=size,
     )
+
+
+def locate_redirect(index: IndexSettings, source: str, target: str) -> Location | None:
+    """Where a redirect of a file from the URL `source` to `target` leads; None where `index` does not allow it."""
+    if not target:
+        return None
+    try:
+        url = urljoin(source, target)
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    is_downgrade = source.startswith("https:") and parts.scheme != "https"
+    if is_downgrade or not url.isascii() or not url.isprintable() or not FileHosts(index).is_allowed(parts):
+        return None
+    return locate_url(index, url, key_digest="")

@@ -25,6 +25,7 @@ def create_app(settings: Settings, *, parts: Services | None = None) -> Flask:
     from decider.web import (  # noqa: PLC0415
         api,
         gate,
+        made_metadata,
         monitoring,
         people,
         problems,
@@ -43,6 +44,7 @@ def create_app(settings: Settings, *, parts: Services | None = None) -> Flask:
         )
     problems.register(app)
     app.register_blueprint(gate.blueprint)
+    app.register_blueprint(made_metadata.blueprint)
     app.register_blueprint(project_list.blueprint)
     app.register_blueprint(project_json.blueprint)
     app.register_blueprint(people.blueprint)
