@@ -13,6 +13,7 @@ import pytest
 
 from decider.errors import IndexTimeout, IndexUnavailable, UnreadablePage
 from decider.index import remote
+from decider.index.loopback import FETCH_DEADLINE_S
 from decider.index.remote import FRESH_S, FRESH_WHEN_FAILING_S, RemoteIndex
 from decider.index.sharing import HANGS_S
 from decider.names import NormalizedName
@@ -554,3 +555,22 @@ def test_internal(make_index: Callable[..., RemoteIndex]) -> None:
     """A remote index claims names only where it is configured as internal."""
     assert not make_index().is_internal
     assert make_index(internal=True).is_internal
+
+
+def test_all_questions_have_one_deadline(
+    listener: Listener, index: RemoteIndex, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that takes all the time there is leaves a second for the next question, not as much again."""
+    asked: list[float] = []
+    original = index._loopback.get
+
+    def get(project: str, *, timeout_s: float = FETCH_DEADLINE_S, **more: Any) -> Any:
+        asked.append(timeout_s)
+        clocks.seconds += FETCH_DEADLINE_S - 0.5
+        return original(project, timeout_s=timeout_s, **more)
+
+    monkeypatch.setattr(index._loopback, "get", get)
+    listener.answers[f"{HERE}demo/"] = page("broken", X_Decider_Cache="HIT")
+    with pytest.raises(UnreadablePage):
+        index.fetch_page(DEMO)
+    assert asked == [FETCH_DEADLINE_S, 1.0]

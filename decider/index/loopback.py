@@ -18,7 +18,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from decider.errors import IndexError_, IndexTimeout, IndexUnavailable, UnreadablePage
 from decider.settings import IndexSettings
 
-__all__ = ["MAX_PAGE_BYTES", "Answer", "Loopback", "Observe", "observe_nothing"]
+__all__ = ["FETCH_DEADLINE_S", "MAX_PAGE_BYTES", "Answer", "Loopback", "Observe", "observe_nothing"]
 
 MAX_PAGE_BYTES = 100 * 1024 * 1024  #: unpacked
 FETCH_DEADLINE_S = 28.0  #: an index that hangs is answered for within 30 s

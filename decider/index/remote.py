@@ -21,7 +21,7 @@ from decider.errors import DeciderError, IndexTimeout, IndexUnavailable, Unreada
 from decider.files import ProjectPage
 from decider.index.hosts import FileHosts
 from decider.index.list_loading import ListJob, load_list
-from decider.index.loopback import Answer, Loopback, Observe, observe_nothing
+from decider.index.loopback import FETCH_DEADLINE_S, Answer, Loopback, Observe, observe_nothing
 from decider.index.project_list import ProjectList
 from decider.index.project_names import ProjectNames
 from decider.index.sharing import Flights, WaitingRoom
@@ -149,16 +149,22 @@ class RemoteIndex:
 
     def _revalidate(self, project: NormalizedName) -> _Entry:
         entry = self._entries.get(project)
+        give_up_at = self._monotonic() + FETCH_DEADLINE_S
         answer = self._loopback.get(project, etag=entry.etag if entry else None)
         if self._has_outlived_its_word(answer, entry):
-            answer = self._ask_itself(project, answer, entry)
+            answer = self._ask_itself(project, answer, entry, timeout_s=self._left(give_up_at))
         try:
             return self._keep(project, answer, entry)
         except UnreadablePage:
             # nginx keeps what the index sent; a page that was bad once must not stay bad for its whole lifetime.
             if answer.cache_status not in _FROM_CACHE:
                 raise
-            return self._keep(project, self._loopback.get(project, refresh=True), entry)
+            fresh = self._loopback.get(project, refresh=True, timeout_s=self._left(give_up_at))
+            return self._keep(project, fresh, entry)
+
+    def _left(self, give_up_at: float) -> float:
+        """Seconds for a further question: all of them together have one deadline, but none is hopeless."""
+        return max(give_up_at - self._monotonic(), 1.0)
 
     def _has_outlived_its_word(self, answer: Answer, entry: _Entry | None) -> bool:
         """Whether the index gave the page a shorter life than page_ttl, which is over."""
@@ -173,11 +179,13 @@ class RemoteIndex:
         sent_at = _http_date(answer.headers.get("Date"))
         return sent_at is not None and (self._clock() - sent_at).total_seconds() > max_age_s
 
-    def _ask_itself(self, project: NormalizedName, cached: Answer, entry: _Entry | None) -> Answer:
+    def _ask_itself(
+        self, project: NormalizedName, cached: Answer, entry: _Entry | None, *, timeout_s: float
+    ) -> Answer:
         if entry is not None:
             entry.asked_itself = self._monotonic()
         try:
-            answer = self._loopback.get(project, refresh=True)
+            answer = self._loopback.get(project, refresh=True, timeout_s=timeout_s)
         except (IndexUnavailable, IndexTimeout) as error:
             log.warning(
                 "index.not_refreshed", extra={"index": self.name, "project": project, "cause": str(error)}
