@@ -8,8 +8,8 @@ from typing import Any
 
 from decider.settings import Settings, UsageSettings
 from decider.usage.clients import Clients
+from decider.usage.columns import Row
 from decider.usage.lines import read_line, row_of
-from decider.usage.records import Row
 from decider.usage.staging import Place, Staging
 
 __all__ = ["AT", "PIP", "UV", "make_line", "make_row", "settings_of", "stage"]

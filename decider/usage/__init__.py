@@ -1,7 +1,8 @@
 """Who was served what: nginx's usage log, collected, kept and asked.
 
 decided      what a decision tells nginx to write beside the request
-records      the columns; installers, lines: from nginx's words to a row; clients: pseudonyms
+records      what is told of a request; columns: what is stored
+lines        from nginx's words to a row; installers: from a User-Agent; clients: pseudonyms
 following    nginx's log on disk: whole lines from a place on, turning over
 staging      the recent records and the place in the log, in one SQLite transaction
 parts        the columnar files: one day, one node, a range of numbers each

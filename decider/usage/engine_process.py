@@ -11,8 +11,8 @@ from typing import IO
 import duckdb
 import msgspec
 
+from decider.usage.columns import COLUMNS
 from decider.usage.engine import Answer, Question, Sources
-from decider.usage.records import COLUMNS
 
 __all__ = ["main"]
 

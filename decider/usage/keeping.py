@@ -18,10 +18,10 @@ from typing import IO
 
 from decider.errors import UsageUnavailable
 from decider.usage.clients import Clients, load_key
+from decider.usage.columns import COLUMNS
 from decider.usage.engine import Engine, open_engine
 from decider.usage.filters import Condition
 from decider.usage.parts import Part, commit_file, list_parts, locked
-from decider.usage.records import COLUMNS
 from decider.usage.staging import Staging
 
 __all__ = ["Keeper"]

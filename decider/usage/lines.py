@@ -9,9 +9,10 @@ from typing import Literal
 import msgspec
 
 from decider.usage.clients import Clients
+from decider.usage.columns import Row
 from decider.usage.decided import parse_decided
 from decider.usage.installers import MAX_USER_AGENT, parse_installer
-from decider.usage.records import Installer, Kind, Row, to_micros
+from decider.usage.records import Installer, Kind, to_micros
 
 __all__ = ["Line", "read_line", "row_of"]
 

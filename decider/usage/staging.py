@@ -16,8 +16,9 @@ from typing import IO, NamedTuple
 import msgspec
 
 from decider.errors import UsageUnavailable
+from decider.usage.columns import COLUMNS, Row
 from decider.usage.filters import Condition
-from decider.usage.records import COLUMNS, Row, from_micros
+from decider.usage.records import from_micros
 
 __all__ = ["DATABASE", "Place", "Staging"]
 

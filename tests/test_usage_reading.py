@@ -1,0 +1,341 @@
+"""Questions about usage: filters, pages, counts, exports, and who has what rules refuse."""
+
+import csv
+import io
+import json
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decider.decision import Verdict
+from decider.errors import InvalidRequest, UsageUnavailable
+from decider.rules import Rule, Snapshot
+from decider.settings import Settings
+from decider.usage import engine
+from decider.usage.answers import Exposure, SeenFile
+from decider.usage.exporting import csv_lines, json_lines
+from decider.usage.exposure import newly_refused, refused_by
+from decider.usage.filters import UsageFilter
+from decider.usage.keeping import Keeper
+from decider.usage.reading import Usage
+from decider.usage.records import Installer, Kind, UsageRecord
+from tests.samples import make_rule
+from tests.usage_samples import AT, UV, make_row, settings_of, stage
+
+ONE, TWO = "demo-1.0-py3-none-any.whl", "demo-2.0-py3-none-any.whl"
+SECOND = "version=2.0&sha256=" + "cd" * 32 + "&verdict=allow&index=public&uploaded=2026-11-20T00:00:00Z"
+BLOCKED = "version=2.0&sha256=" + "cd" * 32 + "&verdict=block&rule=r7&index=public"
+
+
+def make_world(tmp_path: Path, *, sealed: int) -> Settings:
+    """A few records, the first so many of them in columnar files."""
+    settings = settings_of(tmp_path)
+    rows = [
+        make_row(second=0),
+        make_row(second=1, filename=TWO, decided=SECOND, client="192.0.2.8", agent=UV),
+        make_row(second=2, filename=TWO, decided=SECOND, bytes=50),
+        make_row(second=3, filename=TWO, decided=BLOCKED, status="403", cache=""),
+        make_row(second=4, asked="page", filename="", decided=""),
+        make_row(second=5, filename=TWO + ".metadata", decided="kind=metadata&" + SECOND),
+        make_row(
+            second=6, project="other", filename="other-1.tar.gz", decided="version=1&verdict=yank&rule=r2"
+        ),
+        make_row(second=7, filename=TWO, decided=SECOND, method="HEAD", bytes=0),
+    ]
+    if sealed:
+        stage(tmp_path, rows[:sealed])
+        Keeper(tmp_path / "usage", tmp_path / "usage", retention_days=365, max_size=2**40).keep(AT)
+    stage(tmp_path, rows[sealed:])
+    return settings
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Records of which columnar files have one half; tests leave them as they are."""
+    return make_world(tmp_path_factory.mktemp("world"), sealed=4)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """The same, for a test of its own."""
+    return make_world(tmp_path, sealed=4)
+
+
+@pytest.mark.parametrize("sealed", [0, 8])
+def test_wherever_records_are(tmp_path: Path, sealed: int) -> None:
+    """Recent and sealed records are told alike."""
+    settings = make_world(tmp_path, sealed=sealed)
+    usage = Usage(settings)
+    assert seconds(usage.records(UsageFilter(kind=None)).items) == [7, 6, 5, 4, 3, 2, 1, 0]
+    assert seconds(usage.records(UsageFilter(version="2.0", client="192.0.2.7", taken=True)).items) == [2]
+    assert [(one.group, one.count) for one in usage.counts(UsageFilter(), ["client"]).items] == [
+        ({"client": "192.0.2.7"}, 5),
+        ({"client": "192.0.2.8"}, 1),
+    ]
+    assert exposed(settings, make_rule(1, "block", "demo")) == EVERYBODY
+
+
+def seconds(records: tuple[UsageRecord, ...]) -> list[int]:
+    return [int((record.at - AT).total_seconds()) for record in records]
+
+
+def test_record(world: Settings) -> None:
+    """A record tells what was asked for, by whom, what was answered and why."""
+    (record,) = Usage(world).records(UsageFilter(client="192.0.2.8")).items
+    assert record == UsageRecord(
+        at=AT + timedelta(seconds=1),
+        kind=Kind.FILE,
+        client="192.0.2.8",
+        user=None,
+        installer=Installer(name="uv", version="0.13.9", python="3.12.1", system="Darwin", ci=None),
+        repository="default",
+        project="demo",
+        version="2.0",
+        filename=TWO,
+        sha256="cd" * 32,
+        verdict=record.verdict,
+        rule=None,
+        status=200,
+        bytes=1000,
+        cache="HIT",
+    )
+    assert record.verdict == "allow"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (UsageFilter(), [7, 6, 3, 2, 1, 0]),
+        (UsageFilter(kind=None), [7, 6, 5, 4, 3, 2, 1, 0]),
+        (UsageFilter(kind=Kind.PAGE), [4]),
+        (UsageFilter(kind=Kind.METADATA), [5]),
+        (UsageFilter(project="other"), [6]),
+        (UsageFilter(version="2.0"), [7, 3, 2, 1]),
+        (UsageFilter(version="v2.0.0-0"), []),
+        (UsageFilter(version="02.0"), [7, 3, 2, 1]),
+        (UsageFilter(filename=ONE), [0]),
+        (UsageFilter(client="192.0.2.8"), [1]),
+        (UsageFilter(verdict=Verdict.BLOCK), [3]),
+        (UsageFilter(taken=True), [6, 2, 1, 0]),
+        (UsageFilter(since=AT + timedelta(seconds=2), until=AT + timedelta(seconds=6)), [3, 2]),
+        (UsageFilter(since=AT + timedelta(days=1)), []),
+        (UsageFilter(project="'; DROP TABLE records; --"), []),
+    ],
+)
+def test_filters(world: Settings, wanted: UsageFilter, expected: list[int]) -> None:
+    """Each filter names the records that are meant; all of them have to hold."""
+    assert seconds(Usage(world).records(wanted).items) == expected
+
+
+def test_pages(settings: Settings) -> None:
+    """A listing goes on where it left off, whatever is recorded or sealed meanwhile."""
+    usage = Usage(settings)
+    first = usage.records(UsageFilter(kind=None), limit=3)
+    stage(Path(settings.data_dir), [make_row(second=100)], head="more")
+    second = usage.records(UsageFilter(kind=None), limit=3, cursor=first.next)
+    third = usage.records(UsageFilter(kind=None), limit=3, cursor=second.next)
+    assert [seconds(page.items) for page in (first, second, third)] == [[7, 6, 5], [4, 3, 2], [1, 0]]
+    assert third.next is None
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "AAAA", "é"])
+def test_forged_cursors(world: Settings, cursor: str) -> None:
+    """A cursor that is none of ours is refused."""
+    usage = Usage(world)
+    with pytest.raises(InvalidRequest, match="cursor"):
+        usage.records(UsageFilter(), cursor=cursor)
+    of_counts = usage.counts(UsageFilter(kind=None), ["filename"], limit=1).next
+    assert of_counts is not None
+    with pytest.raises(InvalidRequest, match="cursor"):
+        usage.records(UsageFilter(), cursor=of_counts)
+
+
+def test_counts(world: Settings) -> None:
+    """Counts by some fields come most first, with clients, bytes and times, page by page."""
+    usage = Usage(world)
+    by_file = usage.counts(UsageFilter(project="demo", taken=True), ["version", "filename"])
+    assert [(one.group, one.count, one.clients, one.bytes) for one in by_file.items] == [
+        ({"version": "2.0", "filename": TWO}, 2, 2, 1050),
+        ({"version": "1.0", "filename": ONE}, 1, 1, 1000),
+    ]
+    assert by_file.items[0].first_at == AT + timedelta(seconds=1)
+    assert by_file.items[0].last_at == AT + timedelta(seconds=2)
+    pages = [usage.counts(UsageFilter(kind=None), ["status"], limit=1)]
+    while (cursor := pages[-1].next) is not None:
+        pages.append(usage.counts(UsageFilter(kind=None), ["status"], limit=1, cursor=cursor))
+    assert [(one.group["status"], one.count) for page in pages for one in page.items] == [(200, 7), (403, 1)]
+    by_day = usage.counts(UsageFilter(kind=None), ["day", "ci"]).items
+    assert [(one.group, one.count) for one in by_day] == [
+        ({"day": "2026-11-22", "ci": True}, 7),
+        ({"day": "2026-11-22", "ci": None}, 1),
+    ]
+
+
+@pytest.mark.parametrize("by", [[], ["unheard of"], ["project", 'x"; --']])
+def test_counts_by_what_is_not_there(world: Settings, by: list[str]) -> None:
+    """Counting by a field that records do not have is refused, and names those that they have."""
+    with pytest.raises(InvalidRequest, match="project, version"):
+        Usage(world).counts(UsageFilter(), by)
+
+
+def test_export(world: Settings) -> None:
+    """Exports hold every record, as lines of JSON and as CSV."""
+    usage = Usage(world)
+    lines = [json.loads(line) for line in json_lines(usage.export(UsageFilter(kind=None)))]
+    assert [line["at"] for line in lines][-1] == "2026-11-22T12:00:00Z"
+    assert len(lines) == 8
+    text = b"".join(csv_lines(usage.export(UsageFilter(client="192.0.2.8")), UsageRecord)).decode()
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert (row["client"], row["installer_name"], row["installer_ci"]) == ("192.0.2.8", "uv", "")
+    assert (row["filename"], row["status"]) == (TWO, "200")
+
+
+def test_csv_holds_no_formula(tmp_path: Path) -> None:
+    """A cell that a spreadsheet would take for a formula is marked as text."""
+    settings = settings_of(tmp_path)
+    stage(tmp_path, [make_row(filename="=1+1", agent="+a/1")])
+    text = b"".join(csv_lines(Usage(settings).export(UsageFilter()), UsageRecord)).decode()
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert (row["filename"], row["installer_name"]) == ("'=1+1", "'+a")
+
+
+def test_nothing_recorded(tmp_path: Path) -> None:
+    """Before anything was recorded every answer is empty."""
+    usage = Usage(settings_of(tmp_path))
+    assert usage.records(UsageFilter()).items == ()
+    assert usage.counts(UsageFilter(), ["project"]).items == ()
+    assert list(usage.export(UsageFilter())) == []
+    assert usage.exposure(["*"], lambda _: True).items == ()
+    assert usage.changes(["*"], lambda _: True, since=AT)[0] == []
+
+
+def test_too_slow(world: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query that takes too long is ended and told."""
+    monkeypatch.setattr(engine, "_AT_ONCE", threading.BoundedSemaphore(1))
+    with (
+        engine.open_engine([], None, node="", temporary=Path(world.data_dir), within_s=1) as one,
+        pytest.raises(UsageUnavailable, match="took too long"),
+    ):
+        one.run("SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.range + b.range = -1")
+    assert Usage(world).records(UsageFilter()).items
+
+
+# Exposure
+
+
+def exposed(settings: Settings, rule: Rule, *others: Rule, **options: Any) -> list[tuple[str, str, int]]:
+    snapshot = Snapshot(1, [rule, *others])
+    page = Usage(settings).exposure([rule.project], refused_by(rule, snapshot, at=AT), **options)
+    return [(one.client, one.filename, one.count) for one in page.items]
+
+
+EVERYBODY = [("192.0.2.7", ONE, 1), ("192.0.2.7", TWO, 1), ("192.0.2.8", TWO, 1)]
+WITH_TWO = EVERYBODY[1:]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, EVERYBODY),
+        ({"project": "demo"}, EVERYBODY),
+        ({"project": "de*"}, EVERYBODY),
+        ({"project": "demo-*"}, EVERYBODY),
+        ({"project": "demolition"}, []),
+        ({"project": "*", "sha256": "cd" * 32}, WITH_TWO),
+        ({"versions": ">=2"}, WITH_TWO),
+        ({"filename": "demo-1.*"}, EVERYBODY[:1]),
+        ({"file_type": "sdist"}, []),
+        ({"index": "public"}, EVERYBODY),
+        ({"index": "internal"}, []),
+        ({"repositories": ("default",)}, EVERYBODY),
+        ({"repositories": ("other",)}, []),
+        ({"uploaded_after": AT - timedelta(days=5)}, WITH_TWO),
+        ({"younger_than": "7d"}, WITH_TWO),
+        ({"attested": False}, EVERYBODY),
+        ({"expires_at": AT}, []),
+    ],
+)
+def test_exposure(world: Settings, fields: dict[str, Any], expected: list[tuple[str, str, int]]) -> None:
+    """Who took what a rule refuses, by each of its conditions; refused requests, HEAD, metadata expose nobody."""
+    fields = {"project": "demo", **fields}
+    assert exposed(world, make_rule(1, "block", **fields)) == expected
+
+
+@pytest.mark.parametrize("action", ["allow", "yank", "own"])
+def test_exposure_to_what_refuses_nothing(world: Settings, action: str) -> None:
+    """Rules that refuse nothing expose nobody."""
+    fields = {"index": "public"} if action == "own" else {}
+    assert exposed(world, make_rule(1, action, "demo", **fields)) == []
+
+
+def test_exposure_with_waivers(world: Settings) -> None:
+    """What a waiver lifts is not refused, so it exposes nobody; what other rules refuse is another rule's exposure."""
+    rule = make_rule(1, "block", "demo")
+    waiver = make_rule(2, "allow", "demo", versions="==2.0")
+    assert exposed(world, rule, waiver, make_rule(3, "block", "other")) == EVERYBODY[:1]
+
+
+def test_exposure_tells_when(settings: Settings) -> None:
+    """Exposure tells each client and file once: first, last, how often, and the last request."""
+    stage(
+        Path(settings.data_dir),
+        [make_row(second=60, filename=TWO, decided=SECOND, status="304")],
+        head="more",
+    )
+    rule = make_rule(1, "block", "demo", versions="==2.0")
+    page = Usage(settings).exposure(["demo"], refused_by(rule, Snapshot(1, [rule]), at=AT), limit=1)
+    (found,) = page.items
+    assert isinstance(found, Exposure)
+    assert (found.client, found.count, found.status) == ("192.0.2.7", 2, 304)
+    assert (found.first_at, found.last_at) == (AT + timedelta(seconds=2), AT + timedelta(seconds=60))
+    assert found.installer is not None
+    assert found.installer.name == "pip"
+    rest = Usage(settings).exposure(
+        ["demo"], refused_by(rule, Snapshot(1, [rule]), at=AT), limit=1, cursor=page.next
+    )
+    assert ([one.client for one in rest.items], rest.next) == (["192.0.2.8"], None)
+    assert exposed(settings, rule, since=AT + timedelta(seconds=30)) == [("192.0.2.7", TWO, 1)]
+
+
+def test_newly_refused(world: Settings) -> None:
+    """Of a change of rules, what it begins to refuse is told: not what was refused before."""
+    old = make_rule(1, "block", "demo", versions="==1.0")
+    new = make_rule(2, "block", "demo")
+    meant = newly_refused(Snapshot(1, [old]), Snapshot(2, [old, new]), at=AT)
+    found = Usage(world).exposure(["demo"], meant).items
+    assert [(one.client, one.filename, one.count) for one in found] == WITH_TWO
+
+
+def test_changes(world: Settings) -> None:
+    """Files that were asked for are told served and refused apart, with the total of downloads."""
+
+    def of(is_meant: Callable[[SeenFile], bool]) -> tuple[list[tuple[str, bool, int, int]], tuple[int, int]]:
+        files, total = Usage(world).changes(["demo", "oth*"], is_meant, since=AT)
+        return [(one.filename, one.taken, one.requests, one.clients) for one in files], (
+            total.downloads,
+            total.clients,
+        )
+
+    files, total = of(lambda _: True)
+    assert sorted(files) == [
+        (ONE, True, 1, 1),
+        (TWO, False, 1, 1),
+        (TWO, True, 2, 2),
+        ("other-1.tar.gz", True, 1, 1),
+    ]
+    assert total == (4, 2)
+    assert of(lambda file: not file.taken) == ([(TWO, False, 1, 1)], (0, 0))
+
+
+def test_many_patterns(world: Settings) -> None:
+    """A feed of thousands of names is asked about at once."""
+    rules = [make_rule(number, "block", f"bad-{number}") for number in range(2, 1_000)]
+    rule = make_rule(1, "block", "demo", versions="==1.0")
+    snapshot = Snapshot(1, [rule, *rules])
+    meant = newly_refused(Snapshot(0, []), snapshot, at=AT)
+    found = Usage(world).exposure([one.project for one in (rule, *rules)], meant).items
+    assert [one.filename for one in found] == [ONE]
