@@ -23,6 +23,7 @@ from decider.data_dir import prepare_data_dir, replace_file
 from decider.errors import CannotStart, DeciderError, InvalidSettings
 from decider.index.hosts import host_and_port
 from decider.index.loopback_key import loopback_key
+from decider.log_files import turn_over_large
 from decider.nginx_config import render_nginx_config
 from decider.nginx_program import find_nginx, nginx_fault
 from decider.processes import Process
@@ -183,9 +184,19 @@ class Supervisor:
             if number in {signal.SIGTERM, signal.SIGINT}:
                 return
             self._is_reload_wanted = number == signal.SIGHUP
+            self._turn_over_logs()
             if time.monotonic() >= resolve_at:
                 resolve_at = time.monotonic() + _RESOLVE_EVERY_S
                 self._follow_addresses()
+
+    def _turn_over_logs(self) -> None:
+        try:
+            turned = turn_over_large(self._data_dir)
+        except OSError as error:
+            log.error("logs.not_turned", extra={"cause": str(error)})  # noqa: TRY400 (its cause is told)
+        else:
+            if turned:
+                log.info("logs.turned", extra={"logs": turned})
 
     def _reload(self) -> None:
         """Take a changed configuration over; keep the old one where the new one is faulty."""
