@@ -103,7 +103,7 @@ def test_second_start_installs_nothing(checkout: Path, tmp_path: Path) -> None:
 @pytest.mark.network
 @pytest.mark.timeout(400)
 def test_first_and_second_start(checkout: Path, tmp_path: Path) -> None:
-    """A fresh checkout installs itself and serves; the second start takes less than 3 s."""
+    """A fresh checkout installs itself and serves; the second start installs nothing (how fast: the benchmark)."""
     fetch = [
         sys.executable,
         "-m",
@@ -122,16 +122,10 @@ def test_first_and_second_start(checkout: Path, tmp_path: Path) -> None:
     cwd = readable_by_nginx(tmp_path / "elsewhere")
     with started(checkout, cwd=cwd, within_s=300, environment=environment):
         assert "installing" in (cwd / "up.log").read_text()
-    best_s = 99.0
-    for _ in range(3):  # somebody else may have the machine for a while
-        with started(checkout, cwd=cwd, within_s=20, environment=environment) as (took_s, url):
-            best_s = min(best_s, took_s)
-            assert "installing" not in (cwd / "up.log").read_text()
-            with urllib.request.urlopen(f"{url}/readyz") as answer:
-                assert answer.status == 200
-        if best_s < 3:
-            break
-    assert best_s < 3
+    with started(checkout, cwd=cwd, within_s=60, environment=environment) as (_, url):
+        assert "installing" not in (cwd / "up.log").read_text()
+        with urllib.request.urlopen(f"{url}/readyz") as answer:
+            assert answer.status == 200
 
 
 def test_help(checkout: Path, tmp_path: Path) -> None:
