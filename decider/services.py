@@ -18,6 +18,8 @@ from decider.repository import Repositories
 from decider.settings import IndexSettings, Settings
 from decider.snapshots import SnapshotKeeper
 from decider.store import Store, open_store
+from decider.usage.alarm import alarm_of
+from decider.usage.reading import Usage
 from decider.webhooks import WebhookSender
 from decider.worker_user import WorkerUser, stage_folder, worker_user
 from decider.writes import PendingWrites
@@ -71,7 +73,13 @@ def start_background(parts: Services, *, report: Callable[[], None]) -> threadin
     stopping = threading.Event()
     threading.Thread(target=_repeat, args=(report, stopping), name="decider-metrics", daemon=True).start()
     if parts.settings.webhook is not None:
-        sender = WebhookSender(parts.settings, parts.store, clock=parts.clock)
+        usage = Usage(parts.settings)
+        sender = WebhookSender(
+            parts.settings,
+            parts.store,
+            clock=parts.clock,
+            exposure_of=lambda entry: alarm_of(entry, parts.repositories.snapshot(), usage),
+        )
         threading.Thread(target=sender.run, args=(stopping,), name="decider-webhook", daemon=True).start()
     threading.Thread(
         target=parts.repositories.writes.run,

@@ -63,11 +63,11 @@ def signature(secret: str, *, event_id: str, timestamp: int, body: bytes) -> str
     return "v1," + b64encode(hmac.digest(secret.encode(), signed, sha256)).decode()
 
 
-def event_of(entry: AuditEntry) -> dict[str, Any] | None:
-    """What the receiver reads of an audit entry; None for one that it is not told."""
-    kind = _EVENTS.get(entry.action)
-    if kind is None:
-        return None
+def event_of(entry: AuditEntry, exposure: object) -> dict[str, Any]:
+    """What the receiver reads of an audit entry, one of an action that it is told.
+
+    `exposure`: who already took what the change begins to refuse.
+    """
     data = {
         "audit_id": entry.id,
         "actor": entry.actor,
@@ -76,8 +76,9 @@ def event_of(entry: AuditEntry) -> dict[str, Any] | None:
         "reason": entry.reason,
         "before": entry.before,
         "after": entry.after,
+        "exposure": exposure,
     }
-    event = {"type": kind, "timestamp": entry.at, "data": data}
+    event = {"type": _EVENTS[entry.action], "timestamp": entry.at, "data": data}
     if len(msgspec.json.encode(event)) > MAX_BODY_BYTES:
         event["data"] = data | {"before": None, "after": None, "truncated": True}
     return event
@@ -86,12 +87,21 @@ def event_of(entry: AuditEntry) -> dict[str, Any] | None:
 class WebhookSender:
     """Follows the audit log of one store and posts events; `run` does so until told to stop."""
 
-    def __init__(self, settings: Settings, store: Store, *, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        *,
+        clock: Callable[[], datetime],
+        exposure_of: Callable[[AuditEntry], object] = lambda _: None,
+    ) -> None:
+        """Prepare to send; `exposure_of` tells who already took what an entry's change begins to refuse."""
         if settings.webhook is None:
             raise ValueError("no webhook is configured")
         self._webhook = settings.webhook
         self._store = store
         self._clock = clock
+        self._exposure_of = exposure_of
         self._folder = Path(settings.data_dir) / "run"
         self._place_file = self._folder / "webhook.json"
         self._pool = urllib3.HTTPConnectionPool(settings.internal_host, settings.internal_port, maxsize=1)
@@ -138,12 +148,12 @@ class WebhookSender:
             cursor = page.next
 
     def _tell(self, entry: AuditEntry) -> int:
-        event = event_of(entry)
-        if event is None:
+        if entry.action not in _EVENTS:
             return 0
         if self._clock() - entry.at > GIVE_UP_AFTER:
             log.error("webhook.dropped", extra={"audit_id": entry.id})
             return 0
+        event = event_of(entry, self._exposure_of(entry))
         self._post(f"audit-{entry.id}-{entry.hash[:16]}", msgspec.json.encode(event))
         return 1
 

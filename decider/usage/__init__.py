@@ -10,7 +10,8 @@ keeping      sealing, merging, expiring, erasing
 collector    the process that does all that; process: its signals
 engine       DuckDB in a process of its own; filters, queries, answers: what it is asked and says
 reading      the questions: lists, counts, exports, exposure
-exposure     which of the files that were asked for rules refuse; pure
+exposure     which of the files that were asked for rules refuse; pure. alarm: who has what a change begins to refuse
+exporting    lines of JSON, CSV
 
 Why DuckDB over Parquet, behind a small SQLite database: the analytical questions (a project over a year, counts by
 client) read a few columns of sorted, compressed files, some 10 to 20 bytes a record, from any number of nodes that
