@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,12 +34,11 @@ def checkout(tmp_path: Path) -> Path:
 @contextmanager
 def started(
     checkout: Path, *, cwd: Path, within_s: float, environment: dict[str, str]
-) -> Iterator[tuple[float, str]]:
-    """`deploy/up` in `cwd`: seconds until it serves, and the base URL; SIGTERM has to end it with status 0."""
+) -> Iterator[str]:
+    """`deploy/up` in `cwd`: the base URL, once it serves; SIGTERM has to end it with status 0."""
     port = free_port()
     log = cwd / "up.log"
     settings = {"DECIDER_LISTEN": f"127.0.0.1:{port}", "DECIDER_INTERNAL_LISTEN": f"127.0.0.1:{free_port()}"}
-    begun = time.monotonic()
     with log.open("w") as output:
         process = subprocess.Popen(
             [checkout / "deploy" / "up"],
@@ -58,7 +56,7 @@ def started(
 
     try:
         eventually(serves, within_s=within_s, what="serving")
-        yield time.monotonic() - begun, url
+        yield url
     finally:
         process.send_signal(signal.SIGTERM)
         code = process.wait(20)
@@ -92,7 +90,7 @@ def test_second_start_installs_nothing(checkout: Path, tmp_path: Path) -> None:
     environment = source_environment({"PIP_INDEX_URL": "http://127.0.0.1:9/simple/"})
     environment.pop("PYTHONPATH")
     cwd = readable_by_nginx(tmp_path / "elsewhere")
-    with started(checkout, cwd=cwd, within_s=20, environment=environment) as (_, url):
+    with started(checkout, cwd=cwd, within_s=20, environment=environment) as url:
         with urllib.request.urlopen(f"{url}/healthz") as answer:
             assert answer.status == 200
         assert (cwd / "packages").is_dir()
@@ -122,7 +120,7 @@ def test_first_and_second_start(checkout: Path, tmp_path: Path) -> None:
     cwd = readable_by_nginx(tmp_path / "elsewhere")
     with started(checkout, cwd=cwd, within_s=300, environment=environment):
         assert "installing" in (cwd / "up.log").read_text()
-    with started(checkout, cwd=cwd, within_s=60, environment=environment) as (_, url):
+    with started(checkout, cwd=cwd, within_s=60, environment=environment) as url:
         assert "installing" not in (cwd / "up.log").read_text()
         with urllib.request.urlopen(f"{url}/readyz") as answer:
             assert answer.status == 200

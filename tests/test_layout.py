@@ -17,7 +17,7 @@ PACKAGE = ROOT / "decider"
 COLUMNS: tuple[frozenset[str], ...] = tuple(
     frozenset(column.split())
     for column in (
-        "__init__ errors addresses record_names tokens logs metrics processes",
+        "__init__ errors addresses record_names tokens logs metrics processes run_files",
         "names pip_config children nginx_program",
         "files certificates requirements_files",
         "pages rules",
