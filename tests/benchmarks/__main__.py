@@ -19,6 +19,7 @@ from tests.benchmarks.installs import measure_installs
 from tests.benchmarks.machine import describe_machine
 from tests.benchmarks.memory import measure_memory
 from tests.benchmarks.nginx_servers import PlainNginx, StandIn
+from tests.benchmarks.peers import measure_peers
 from tests.benchmarks.recording import make_up, record
 from tests.benchmarks.serving import measure_files, measure_pages
 
@@ -33,6 +34,7 @@ PARTS: Mapping[str, Callable[[Bench], Table]] = {
     "herd": measure_herd,
     "resolves": measure_resolves,
     "memory": measure_memory,
+    "peers": measure_peers,
 }
 
 
@@ -67,14 +69,18 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of: {', '.join(PARTS)}; default: all")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"of: {', '.join(PARTS)}; default: all but peers"
+    )
     parser.add_argument("--smoke", action="store_true", help="a made-up index and as little as possible")
     parser.add_argument("--output", type=Path, default=Path("benchmark"), help="folder for the results")
     parser.add_argument("--cache", type=Path, default=_cache(), help="folder for what is recorded once")
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
-    options.parts = [name for name in PARTS if name in options.parts] or list(PARTS)
+    options.parts = [name for name in PARTS if name in options.parts] or [
+        name for name in PARTS if name != "peers"
+    ]
     return options
 
 
