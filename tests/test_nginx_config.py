@@ -389,7 +389,7 @@ def test_client_headers_go_nowhere(settings: Settings) -> None:
 def test_loopback_listener_is_for_this_machine(settings: Settings) -> None:
     """What serves raw pages refuses whoever comes from elsewhere, and serves no file."""
     _, internal = blocks(render(settings), "server")
-    assert re.findall(r"^\s*(allow|deny) (\S+);", internal[1], re.MULTILINE) == [
+    assert re.findall(r"^ {4}(allow|deny) (\S+);", internal[1], re.MULTILINE) == [
         ("allow", "127.0.0.0/8"),
         ("allow", "::1"),
         ("deny", "all"),
