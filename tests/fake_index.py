@@ -7,6 +7,7 @@ request, and answers any path with a *behaviour* instead of the truth: `index.sw
 import gzip
 import html
 import json
+import re
 import socket
 import ssl
 import struct
@@ -251,11 +252,19 @@ class FakeIndex:
     """A remote index under a test's control; use as a context manager."""
 
     def __init__(
-        self, *, tls: bool = False, etag: bool = True, compress: bool = False, html_only: bool = False
+        self,
+        *,
+        tls: bool = False,
+        etag: bool = True,
+        compress: bool = False,
+        html_only: bool = False,
+        ranges: bool = False,
     ) -> None:
+        """`ranges`: give parts of files where they are asked for."""
         self.etag = etag
         self.compress = compress
         self.html_only = html_only
+        self.ranges = ranges
         self.cache_control: str | None = None  #: sent with pages
         self.ca_file: Path | None = (
             None  #: PEM of the authority that signed the certificate; None without TLS
@@ -437,7 +446,20 @@ class FakeIndex:
                 reply = self._provenance(project, filename)
             case _:
                 reply = Reply(404, {"Content-Type": "text/plain"}, b"not found")
-        return self._conditional(seen, reply)
+        return self._conditional(seen, self._ranged(seen, reply) if parts[0] == "files" else reply)
+
+    def _ranged(self, seen: Seen, reply: Reply) -> Reply:
+        asked = re.fullmatch(r"bytes=(\d*)-(\d*)", seen.headers.get("range", ""))
+        if asked is None or reply.status != 200 or not self.ranges:
+            return reply
+        size = len(reply.body)
+        first, last = asked.groups()
+        start = int(first) if first else max(size - int(last), 0)
+        end = min(int(last) + 1, size) if first and last else size
+        if start >= size:
+            return Reply(416, {"Content-Range": f"bytes */{size}"})
+        told = {**reply.headers, "Content-Range": f"bytes {start}-{end - 1}/{size}"}
+        return Reply(206, told, reply.body[start:end])
 
     def _conditional(self, seen: Seen, reply: Reply) -> Reply:
         if reply.status != 200 or not self.etag:

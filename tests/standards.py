@@ -387,7 +387,7 @@ ROWS: dict[str, Row] = {
     "T81": Row(covered=("stack_files::test_truncated_file_is_never_cached",)),
     "T82": Row(covered=("stack_files::test_many_ask_once",)),
     "T83": Row(covered=("stack_refusals::test_block_reaches_cached_page_and_file",)),
-    "T84": Row(against="an index that advertises metadata which it does not have is answered for with 502"),
+    "T84": Row(covered=("stack_metadata::test_advertised_and_not_had", "stack_metadata::test_broken_wheel")),
     "T85": Row(
         against="no rule reads requirements: that would be to read the metadata of every wheel before it is listed. "
         "The registries that pip's check is about refuse such uploads; at indexes of one's own they are wanted"

@@ -24,7 +24,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -35,10 +35,10 @@ import msgspec
 from decider.errors import IndexError_, IndexTimeout, NoParts, UnreadableDistribution
 from decider.files import DistributionFile, FileType, ProjectPage, file_type, file_version
 from decider.index.folders import make_folder, write_whole
-from decider.index.location import locate_redirect, locate_remote
+from decider.index.location import Location, locate_redirect, locate_remote
 from decider.index.metadata import read_wheel
 from decider.index.sharing import Flights, WaitingRoom
-from decider.index.wheel_parts import PartReader, WheelParts
+from decider.index.wheel_parts import Part, PartReader, WheelParts
 from decider.names import NormalizedName
 from decider.settings import IndexSettings
 
@@ -144,8 +144,10 @@ class WheelOffers:
         with self._room.place() as has_place:
             if not has_place:
                 raise IndexTimeout(self._settings.name, "too many requests are waiting for it")
+            deadline = time.monotonic() + READ_WITHIN_S
             return self._flights.share(
-                file.sha256 or file.url, lambda: self._read(project, file, within_s=READ_WITHIN_S)[0]
+                file.sha256 or file.url,
+                lambda: self._read(project, file, self._open(project, file, deadline)),
             )
 
     def try_out(self, project: NormalizedName, file: DistributionFile) -> None:
@@ -154,38 +156,40 @@ class WheelOffers:
         def trial() -> bool:
             self._not_before = self._monotonic() + TRY_SOON_S
             try:
-                _, are_given = self._read(project, file, within_s=TRY_WITHIN_S)
+                parts = self._open(project, file, time.monotonic() + TRY_WITHIN_S)
+                with suppress(UnreadableDistribution):  # which says nothing of the others
+                    self._read(project, file, parts)
             except (IndexError_, UnreadableDistribution) as error:
                 log.info("metadata.not_tried", extra={"index": self._settings.name, "cause": str(error)})
                 return False
-            if are_given:
-                self._learn(gives_parts=True)
-            return are_given
+            if parts.are_given is not None:
+                self._learn(gives_parts=parts.are_given)
+            return True
 
         self._trials.share(None, trial, meanwhile=False)
 
-    def _read(
-        self, project: NormalizedName, file: DistributionFile, *, within_s: float
-    ) -> tuple[bytes, bool]:
-        """The METADATA, and whether the index itself has given parts."""
-        deadline = time.monotonic() + within_s
+    def _open(self, project: NormalizedName, file: DistributionFile, deadline: float) -> WheelParts:
         place = locate_remote(self._settings, file, "")
-        version = file_version(project, file.filename)
-        if place is None or version is None or file_type(file.filename) is not FileType.WHEEL:
+        if place is None or not _could_be_read(project, file):
             raise UnreadableDistribution("is no wheel whose metadata could be read")
+
+        def ask(asked: str) -> Part:
+            try:
+                return self._parts.read(place, asked, follow=self._follow, deadline=deadline)
+            except NoParts:
+                self._learn(gives_parts=False)
+                raise
+
+        return WheelParts(self._settings.name, ask)
+
+    def _follow(self, source: str, target: str) -> Location | None:
+        return locate_redirect(self._settings, source, target)
+
+    def _read(self, project: NormalizedName, file: DistributionFile, parts: WheelParts) -> bytes:
+        version = file_version(project, file.filename)
+        assert version is not None  # noqa: S101 (_open has looked)
         try:
-            parts = WheelParts(
-                lambda asked: self._parts.read(
-                    place,
-                    asked,
-                    follow=lambda source, target: locate_redirect(self._settings, source, target),
-                    deadline=deadline,
-                )
-            )
-            metadata = read_wheel(cast("BinaryIO", parts), project=project, version=version)
-        except NoParts:
-            self._learn(gives_parts=False)
-            raise
+            return read_wheel(cast("BinaryIO", parts), project=project, version=version).data
         except UnreadableDistribution as error:
             log.warning(
                 "metadata.unreadable",
@@ -194,7 +198,6 @@ class WheelOffers:
             if file.sha256 is not None:
                 self._learn(unreadable=(project, file.sha256))
             raise
-        return metadata.data, parts.are_given
 
     # -- What is learned
 
@@ -241,12 +244,11 @@ class WheelOffers:
 
 def _could_be_offered(project: NormalizedName, file: DistributionFile) -> bool:
     # Without a digest there is nothing to remember a wheel by.
-    return (
-        not file.core_metadata
-        and file.sha256 is not None
-        and file_type(file.filename) is FileType.WHEEL
-        and file_version(project, file.filename) is not None
-    )
+    return not file.core_metadata and file.sha256 is not None and _could_be_read(project, file)
+
+
+def _could_be_read(project: NormalizedName, file: DistributionFile) -> bool:
+    return file_type(file.filename) is FileType.WHEEL and file_version(project, file.filename) is not None
 
 
 def _offered(

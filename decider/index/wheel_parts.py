@@ -17,7 +17,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from decider.errors import IndexTimeout, IndexUnavailable, NoParts, UnreadableDistribution
 from decider.index.location import Location
 
-__all__ = ["MAX_WHOLE", "PartReader", "WheelParts"]
+__all__ = ["MAX_WHOLE", "Part", "PartReader", "WheelParts"]
 
 MAX_WHOLE = 32 * 2**20  #: bytes of a wheel that a server gives whole although a part was asked for
 MAX_READ = 48 * 2**20  #: bytes of one wheel, in all its parts
@@ -32,11 +32,13 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})\Z"
 Follow = Callable[[str, str], Location | None]  #: from a source URL and a Location header to where it leads
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
+    """What came of one request."""
+
     start: int
     data: bytes
     total: int  #: bytes of the whole file
-    is_given: bool  #: the index itself has given a part, and not nginx, which may have the whole file
+    gives_parts: bool | None  #: what it tells of the index; None: nothing, nginx has the whole file cached
 
 
 class PartReader:
@@ -46,7 +48,7 @@ class PartReader:
         self._key = key
         self._pool = urllib3.HTTPConnectionPool(host, port, maxsize=connections, block=False)
 
-    def read(self, place: Location, asked: str, *, follow: Follow, deadline: float) -> _Part:
+    def read(self, place: Location, asked: str, *, follow: Follow, deadline: float) -> Part:
         """The bytes `asked` for, as a Range header has it, or the whole file where it is small.
 
         Raise NoParts, IndexUnavailable, IndexTimeout or UnreadableDistribution.
@@ -100,7 +102,7 @@ def _read(index: str, response: urllib3.BaseHTTPResponse, deadline: float) -> by
     if response.status not in {200, 206}:
         return b""
     length = response.headers.get("Content-Length", "")
-    if not length.isdigit() or int(length) > MAX_WHOLE:
+    if not length.isdigit() or max(int(length), _given(response.headers)) > MAX_WHOLE:
         raise NoParts(index, "gives a large file whole where a part was asked for")
     found = bytearray()
     while chunk := response.read1(AHEAD * 16):
@@ -112,9 +114,22 @@ def _read(index: str, response: urllib3.BaseHTTPResponse, deadline: float) -> by
     return bytes(found)
 
 
-def _part(index: str, status: int, headers: urllib3.HTTPHeaderDict, data: bytes) -> _Part:
+def _gives_parts(headers: urllib3.HTTPHeaderDict) -> bool | None:
+    """What an answer tells of the index; None: nothing, nginx has the whole file cached."""
+    if headers.get("X-Decider-Cache") == "HIT":
+        return None
+    return headers.get("X-Decider-Upstream-Status") == "206"
+
+
+def _given(headers: urllib3.HTTPHeaderDict) -> int:
+    """Bytes that nginx has to be given for its answer; 0 where it has or is given no more than it answers."""
+    found = _CONTENT_RANGE.match(headers.get("Content-Range", ""))
+    return int(found[3]) if found is not None and _gives_parts(headers) is False else 0
+
+
+def _part(index: str, status: int, headers: urllib3.HTTPHeaderDict, data: bytes) -> Part:
     if status == 200:
-        return _Part(0, data, len(data), is_given=False)
+        return Part(0, data, len(data), _gives_parts(headers))
     if status == 416:
         raise UnreadableDistribution("is empty")
     if status != 206:
@@ -122,7 +137,7 @@ def _part(index: str, status: int, headers: urllib3.HTTPHeaderDict, data: bytes)
     found = _CONTENT_RANGE.match(headers.get("Content-Range", ""))
     if found is None or int(found[2]) - int(found[1]) + 1 != len(data) or int(found[2]) >= int(found[3]):
         raise IndexUnavailable(index, "gave a part of a file without saying which")
-    return _Part(int(found[1]), data, int(found[3]), is_given=headers.get("X-Decider-Cache") != "HIT")
+    return Part(int(found[1]), data, int(found[3]), _gives_parts(headers))
 
 
 def _left(deadline: float) -> float:
@@ -132,13 +147,16 @@ def _left(deadline: float) -> float:
 class WheelParts:
     """A wheel that is read where it is, part by part, as zipfile reads; used by one thread, once."""
 
-    def __init__(self, ask: Callable[[str], _Part]) -> None:
+    def __init__(self, index: str, ask: Callable[[str], Part]) -> None:
         """`ask` for what a Range header says."""
+        self._index = index
         self._ask = ask
-        self._parts: list[_Part] = []
+        self._parts: list[Part] = []
         self._read = 0
         self._position = 0
-        self.are_given = False  #: whether the index itself has given a part where a part was asked for
+        self.are_given: bool | None = (
+            None  #: whether the index gives parts; None where nginx has it all cached
+        )
         self._size = self._fetch(f"bytes=-{TAIL}").total
 
     def seekable(self) -> bool:
@@ -173,16 +191,17 @@ class WheelParts:
             last = min(max(end, start + AHEAD), self._size) - 1
             part = self._fetch(f"bytes={start}-{last}")
             if not (part.start <= start and end <= part.start + len(part.data)):
-                raise UnreadableDistribution("is not given in the parts that were asked for")
+                raise IndexUnavailable(self._index, "gave another part of a file than was asked for")
         return part.data[start - part.start : end - part.start]
 
-    def _fetch(self, asked: str) -> _Part:
+    def _fetch(self, asked: str) -> Part:
         part = self._ask(asked)
         self._read += len(part.data)
         if len(self._parts) >= MAX_PARTS or self._read > MAX_READ:
             raise UnreadableDistribution("has its metadata scattered over too many places")
         if self._parts and part.total != self._parts[0].total:
-            raise UnreadableDistribution("changed while it was read")
+            raise IndexUnavailable(self._index, "changed a file while it was read")
         self._parts.append(part)
-        self.are_given = self.are_given or part.is_given
+        if part.gives_parts is not None:
+            self.are_given = part.gives_parts
         return part
