@@ -47,7 +47,7 @@ def test_no_server_error_and_no_undocumented_answer(
     """Whatever is sent, valid or not, call by call or in a row, the answer is one that the document describes."""
     wheel = own_index.add("demo", make_wheel("demo", "1.0"))
     own_stack.add_rule(action="hold", project="demo")
-    assert own_stack.file("demo", wheel.filename).status == 403
+    eventually(lambda: own_stack.file("demo", wheel.filename).status == 403, within_s=PROMISE_S)
     eventually(lambda: own_stack.api("GET", "/reviews").json()["items"], within_s=PROMISE_S)
     (tmp_path / "schemathesis.toml").write_text(CONFIGURATION)
     ran = subprocess.run(
