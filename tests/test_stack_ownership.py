@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
@@ -11,6 +13,8 @@ from tests.stack import JSON_TYPE, PROMISE_S, Stack, eventually
 from tests.uploads import Distribution, make_wheel
 
 pytestmark = pytest.mark.stack
+
+AWAY = {502, 503, 504}
 
 
 def public_copy(index: FakeIndex, project: str) -> Distribution:
@@ -168,51 +172,55 @@ def test_refusing_never_makes_another_index_answer(stack: Stack, index: FakeInde
     assert stack.get(f"/strict/simple/{project}/", {"Accept": JSON_TYPE}).json()["files"] == []
 
 
-@pytest.mark.parametrize("failure", ["down", "reset", "hang", "status", "garbage"])
-def test_internal_remote_index_away(new_stack: Callable[..., Stack], failure: str) -> None:
+def test_internal_remote_index_away(new_stack: Callable[..., Stack]) -> None:
     """While an internal remote index cannot be asked, its names are 5xx and never the public index's (DESIGN 8)."""
-    with FakeIndex() as corp, FakeIndex() as public:
-        owned = corp.add("acme-core", make_wheel("acme-core", "1.0"))
-        attack = public_copy(public, "acme-core")
-        unseen = public_copy(public, "acme-unseen")
-        stack = new_stack(
-            index_url=public.url,
-            packages=False,
-            tables=f'[indexes.corp]\nurl = "{corp.url}"\ninternal = true\npage_ttl = "1s"\nstale_if_error = "1s"\n',
-            default=("corp", "public"),
-        )
+    failures = {"reset": close_connection, "status": status(500), "garbage": status(200), "hang": hang}
+    with ExitStack() as opened:
+        public = opened.enter_context(FakeIndex())
+        internal = {name: opened.enter_context(FakeIndex()) for name in (*failures, "down")}
+        settings = 'internal = true\npage_ttl = "1s"\nstale_if_error = "1s"\n'
+        tables = ""
+        for name, index in internal.items():
+            index.add(f"core-{name}", make_wheel(f"core-{name}", "1.0"))
+            tables += f'[indexes.{name}]\nurl = "{index.url}"\n{settings}'
+            tables += f'[repositories.with-{name}]\nindexes = ["{name}", "public"]\n'
+        stack = new_stack(index_url=public.url, packages=False, tables=tables)
         stack.start()
-        assert stack.page("acme-core").filenames == [owned.filename]
-        if failure == "down":
-            corp.go_down()
-        else:
-            behaviour = {
-                "reset": close_connection,
-                "hang": hang,
-                "status": status(500),
-                "garbage": status(200),
-            }
-            corp.switch("/*", behaviour[failure])
-        paths = [
-            "/simple/acme-core/",
-            f"/files/acme-core/{attack.filename}",
-            f"/files/acme-core/{owned.filename}",
-        ]
-        paths += ["/simple/acme-unseen/", f"/files/acme-unseen/{unseen.filename}"]
+        paths = []
+        for name in internal:
+            assert stack.page(f"core-{name}", repository=f"with-{name}").json()["versions"] == ["1.0"]
+            for project in (f"core-{name}", f"unseen-{name}"):
+                attack = public_copy(public, project)
+                paths += [
+                    f"/with-{name}/simple/{project}/",
+                    f"/with-{name}/files/{project}/{attack.filename}",
+                ]
+        internal["down"].go_down()
+        for name, behaviour in failures.items():
+            internal[name].switch("/*", behaviour)
+
+        hanging = [path for path in paths if "unseen-hang" in path]
+        quick = [path for path in paths if "-hang" not in path]
 
         def all_turned_away() -> bool:
-            # At once, because an index that hangs is waited for.
-            with ThreadPoolExecutor(len(paths)) as clients:
-                answers = list(clients.map(stack.get, paths))
-            assert not any(b"99.0" in answer.body and answer.status == 200 for answer in answers)
-            away = [answer.status in {502, 503, 504} for answer in answers]
-            assert all(away[-2:]), "a name that the internal index was never asked for"
-            # An index that hangs is waited for: its stale page goes on for longer than this test wants to last.
-            return all(away) or failure == "hang"
+            answers = {path: stack.get(path) for path in quick}
+            for path, answer in answers.items():
+                assert b"99.0" not in answer.body or answer.status != 200, path
+                assert answer.status in AWAY or "unseen" not in path, path
+            return all(answer.status in AWAY for answer in answers.values())
 
-        eventually(all_turned_away, within_s=35, what="no stale page left")
-        assert public.requests("acme-unseen") == []
-        assert public.requests(attack.filename) == []
-        corp.behave()
-        corp.come_up()
-        eventually(lambda: stack.page("acme-core").status == 200, within_s=15, what="recovery")
+        with ThreadPoolExecutor(len(hanging)) as clients:
+            waited_for = [clients.submit(stack.get, path) for path in hanging]
+            eventually(all_turned_away, within_s=30, what="no stale page left")
+            assert {answer.result().status for answer in waited_for} <= AWAY
+        assert public.requests("core-") == []
+        assert public.requests("unseen-") == []
+        internal["down"].come_up()
+        for index in internal.values():
+            index.behave()
+        for name in internal:
+            eventually(partial(_is_served, stack, f"/with-{name}/simple/core-{name}/"), within_s=30)
+
+
+def _is_served(stack: Stack, path: str) -> bool:
+    return stack.get(path).status == 200

@@ -21,10 +21,10 @@ from tests.uploads import make_wheel
 pytestmark = pytest.mark.stack
 
 
-def test_prints_the_base_url_once_it_serves(own_stack: Stack) -> None:
+def test_prints_the_base_url_once_it_serves(stack: Stack) -> None:
     """`up` prints the base URL, on standard output, when it serves."""
-    assert own_stack.base_url in own_stack.log.read_text()
-    assert own_stack.get("/healthz").status == 200
+    assert stack.base_url in stack.log.read_text()
+    assert stack.get("/healthz").status == 200
 
 
 def test_interrupt_stops_it_too(own_stack: Stack) -> None:
@@ -159,32 +159,32 @@ def test_folder_with_a_space(new_stack: Callable[..., Stack], own_index: FakeInd
     assert stack.file("local-demo", make_wheel("local-demo", "1.0").filename).status == 200
 
 
-def test_private_files_are_private(own_stack: Stack) -> None:
+def test_private_files_are_private(stack: Stack) -> None:
     """What data_dir holds of rules and tokens is not readable by others."""
-    own_stack.add_rule(action="block", project="demo")
-    databases = [path for path in own_stack.data_dir.rglob("*sqlite*") if path.is_file()]
+    stack.add_rule(action="block", project="rules-are-private")
+    databases = [path for path in stack.data_dir.rglob("*sqlite*") if path.is_file()]
     assert databases
     for path in databases:
         reachable = path.stat().st_mode & 0o077
-        parents = [parent for parent in path.parents if own_stack.data_dir in (parent, *parent.parents)]
+        parents = [parent for parent in path.parents if stack.data_dir in (parent, *parent.parents)]
         assert not reachable or any(not parent.stat().st_mode & 0o007 for parent in parents), path
 
 
-def test_metrics_stay_inside(own_stack: Stack, own_index: FakeIndex) -> None:
+def test_metrics_stay_inside(stack: Stack, index: FakeIndex, project: str) -> None:
     """/metrics is Prometheus text on the loopback listener, and 404 on the public one (DESIGN 3)."""
-    wheel = own_index.add("demo", make_wheel("demo", "1.0"))
-    assert own_stack.file("demo", wheel.filename).status == 200
-    answer = own_stack.get("/metrics", port=own_stack.internal_port)
+    wheel = index.add(project, make_wheel(project, "1.0"))
+    assert stack.file(project, wheel.filename).status == 200
+    answer = stack.get("/metrics", port=stack.internal_port)
     assert answer.status == 200
     assert answer.content_type.startswith("text/plain")
     assert re.search(r"^# TYPE decider_\w+ (counter|gauge|histogram)$", answer.text, re.MULTILINE)
-    assert own_stack.get("/metrics").status == 404
+    assert stack.get("/metrics").status == 404
 
 
-def test_internal_listener_is_loopback_only(own_stack: Stack) -> None:
+def test_internal_listener_is_loopback_only(stack: Stack) -> None:
     """Both listeners are on the addresses that the configuration gives, not on all."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    for port in (own_stack.port, own_stack.internal_port):
+    for port in (stack.port, stack.internal_port):
         bound = {line[1] for line in lines if line[3] == "0A" and line[1].endswith(f":{port:04X}")}
         assert bound == {f"0100007F:{port:04X}"}
 
@@ -200,14 +200,14 @@ def test_check(own_stack: Stack, own_index: FakeIndex) -> None:
     assert "public" in own_stack.run("check").stdout
 
 
-def test_nginx_config_is_accepted_by_nginx(own_stack: Stack) -> None:
+def test_nginx_config_is_accepted_by_nginx(stack: Stack) -> None:
     """`nginx-config` prints a configuration that nginx itself accepts."""
-    ran = own_stack.run("nginx-config")
+    ran = stack.run("nginx-config")
     assert ran.returncode == 0, ran.stderr
-    file = own_stack.folder / "rendered.conf"
+    file = stack.folder / "rendered.conf"
     file.write_text(ran.stdout)
     tested = subprocess.run(
-        ["nginx", "-t", "-c", str(file), "-p", str(own_stack.folder)],
+        ["nginx", "-t", "-c", str(file), "-p", str(stack.folder)],
         env=source_environment(),
         capture_output=True,
         text=True,
@@ -216,37 +216,37 @@ def test_nginx_config_is_accepted_by_nginx(own_stack: Stack) -> None:
     assert tested.returncode == 0, tested.stderr
 
 
-def test_rules_by_command_line(own_stack: Stack, own_index: FakeIndex) -> None:
+def test_rules_by_command_line(stack: Stack, index: FakeIndex, project: str) -> None:
     """Rules added, listed, exported, removed and imported by the command line hold as those of the API do."""
-    wheel = own_index.add("demo", make_wheel("demo", "1.0"))
-    assert own_stack.file("demo", wheel.filename).status == 200
-    added = own_stack.run("rules", "add", "demo", "--action", "block", "--reason", "said no")
+    wheel = index.add(project, make_wheel(project, "1.0"))
+    assert stack.file(project, wheel.filename).status == 200
+    added = stack.run("rules", "add", project, "--action", "block", "--reason", "said no")
     assert added.returncode == 0, added.stderr
-    eventually(lambda: own_stack.file("demo", wheel.filename).status == 403, within_s=PROMISE_S)
-    listed = json.loads(own_stack.run("rules", "list", "--json").stdout)
+    eventually(lambda: stack.file(project, wheel.filename).status == 403, within_s=PROMISE_S)
+    listed = json.loads(stack.run("rules", "list", "--json").stdout)
     items = listed["items"] if isinstance(listed, dict) else listed
-    (rule,) = [item for item in items if item["action"] == "block"]
+    (rule,) = [item for item in items if item["project"] == project]
     assert rule["reason"] == "said no"
-    explained = own_stack.run("explain", "demo==1.0")
+    explained = stack.run("explain", f"{project}==1.0")
     assert "said no" in explained.stdout
-    exported = own_stack.run("rules", "export")
+    exported = stack.run("rules", "export")
     assert exported.returncode == 0, exported.stderr
-    removed = own_stack.run("rules", "remove", rule["id"])
+    removed = stack.run("rules", "remove", rule["id"])
     assert removed.returncode == 0, removed.stderr
-    eventually(lambda: own_stack.file("demo", wheel.filename).status == 200, within_s=PROMISE_S)
+    eventually(lambda: stack.file(project, wheel.filename).status == 200, within_s=PROMISE_S)
 
 
-def test_tokens_by_command_line(own_stack: Stack) -> None:
+def test_tokens_by_command_line(stack: Stack) -> None:
     """`token create` prints a token alone, good for its role until it is revoked (DESIGN 11)."""
-    made = own_stack.run("token", "create", "ci", "--role", "reader")
+    made = stack.run("token", "create", "ci", "--role", "reader")
     assert made.returncode == 0, made.stderr
     token = made.stdout.strip()
     assert len(token.split()) == 1
-    assert own_stack.api("GET", "/rules", token=token).status == 200
+    assert stack.api("GET", "/rules", token=token).status == 200
     rule = {"action": "block", "project": "demo", "reason": "x"}
-    assert own_stack.api("POST", "/rules", rule, token=token).status == 403
-    assert own_stack.run("token", "revoke", "ci").returncode == 0
-    eventually(lambda: own_stack.api("GET", "/rules", token=token).status == 401, within_s=PROMISE_S)
+    assert stack.api("POST", "/rules", rule, token=token).status == 403
+    assert stack.run("token", "revoke", "ci").returncode == 0
+    eventually(lambda: stack.api("GET", "/rules", token=token).status == 401, within_s=PROMISE_S)
 
 
 def test_version_and_help() -> None:
