@@ -158,7 +158,7 @@ def require_documented(method: str, path: str, response: TestResponse) -> None:
     media_type = response.headers["Content-Type"].partition(";")[0]
     assert media_type in answer["content"]
     content = answer["content"][media_type]
-    if media_type.endswith("json"):
+    if media_type == "application/json" or media_type.endswith("+json"):
         errors = [error.message for error in _validator(content["schema"]).iter_errors(response.get_json())]
         assert not errors, f"{method} {path}: {errors}"
 

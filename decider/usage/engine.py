@@ -19,7 +19,7 @@ import msgspec
 
 from decider.errors import UsageUnavailable
 
-__all__ = ["Engine", "open_engine"]
+__all__ = ["QUERY_S", "Engine", "open_engine"]
 
 log = logging.getLogger(__name__)
 

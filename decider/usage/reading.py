@@ -29,7 +29,7 @@ from decider.usage.answers import (
     as_seen_file,
 )
 from decider.usage.clients import Clients, load_key
-from decider.usage.engine import Engine, open_engine
+from decider.usage.engine import QUERY_S, Engine, open_engine
 from decider.usage.filters import Condition, UsageFilter, condition_of, pattern_condition
 from decider.usage.parts import list_parts, locked
 from decider.usage.queries import EXPOSURE, EXPOSURE_KEY, FILES, LIST, TOTAL, counts_sql
@@ -39,6 +39,8 @@ from decider.usage.staging import DATABASE, Staging
 __all__ = ["Usage", "local_folder", "parts_folder"]
 
 K = TypeVar("K")
+
+EXPORT_S = 3_600.0
 
 
 def local_folder(settings: Settings) -> Path:
@@ -79,7 +81,7 @@ class Usage:
     def export(self, wanted: UsageFilter) -> Iterator[UsageRecord]:
         """Every record, newest first, as they are read."""
         condition = self._condition(wanted)
-        with self._asked(condition, wanted.since, wanted.until) as engine:
+        with self._asked(condition, wanted.since, wanted.until, within_s=EXPORT_S) as engine:
             if engine is not None:
                 for row in engine.rows(LIST.format(condition.text), (*condition.parameters, None)):
                     yield as_record(row)
@@ -157,7 +159,12 @@ class Usage:
 
     @contextmanager
     def _asked(
-        self, condition: Condition, since: datetime | None, until: datetime | None
+        self,
+        condition: Condition,
+        since: datetime | None,
+        until: datetime | None,
+        *,
+        within_s: float = QUERY_S,
     ) -> Iterator[Engine | None]:
         """An engine over the files of those days, and the recent records of that condition; None: there are none."""
         if not self._folder.is_dir():
@@ -169,7 +176,11 @@ class Usage:
                 yield None
                 return
             with open_engine(
-                parts, recent if count else None, node=node, temporary=self._local / "temporary"
+                parts,
+                recent if count else None,
+                node=node,
+                temporary=self._local / "temporary",
+                within_s=within_s,
             ) as engine:
                 yield engine
 
