@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
@@ -177,11 +177,14 @@ class Stack:
         default_extra: str = "",
         environment: Mapping[str, str] | None = None,
         folder_name: str = "decider-",
+        host: str = "127.0.0.1",
+        run_by: Sequence[str] = (),
     ) -> None:
         """Prepare a folder with a decider.toml.
 
         `top`, `index`, `tables`, `default_extra`: further TOML lines for the top level, `[indexes.public]`, the
-        end of the file, `[repositories.default]`; `default`: its indexes.
+        end of the file, `[repositories.default]`; `default`: its indexes. `host`: where clients reach it; `run_by`: a
+        command that runs commands elsewhere, where `host` is.
         """
         self._folder = tempfile.TemporaryDirectory(prefix=folder_name, ignore_cleanup_errors=True)
         self.folder = Path(self._folder.name)
@@ -191,6 +194,7 @@ class Stack:
         self.packages.mkdir(mode=0o755)
         self.packages.chmod(0o755)
         self.port, self.internal_port = free_port(), free_port()
+        self.host, self._run_by = host, run_by
         self.environment = dict(environment or {})
         self.token = ADMIN_TOKEN
         self.process: subprocess.Popen[bytes] | None = None
@@ -199,7 +203,7 @@ class Stack:
         self.log = self.folder / "output.log"
         names = (("internal",) if packages else ()) + (("public",) if index_url else ())
         text = [
-            f'listen = "127.0.0.1:{self.port}"',
+            f'listen = "{host}:{self.port}"',
             f'internal_listen = "127.0.0.1:{self.internal_port}"',
             f"workers = {workers}",
             top,
@@ -213,7 +217,7 @@ class Stack:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def simple_url(self) -> str:
@@ -229,7 +233,7 @@ class Stack:
         """A `decider` command line on this stack's configuration."""
         name, *rest = arguments
         config = ["--config", str(self.config)] if self.config.exists() else []
-        return [sys.executable, "-m", "decider", name, *config, *rest]
+        return [*self._run_by, sys.executable, "-m", "decider", name, *config, *rest]
 
     def forget_config(self, index_url: str) -> None:
         """Go on without a file, as a first user does, but for ports and the index that pip is said to use."""
@@ -334,7 +338,7 @@ class Stack:
 
     def _listens(self, port: int) -> bool:
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
+            return probe.connect_ex((self.host, port)) == 0
 
     def kill(self) -> None:
         """SIGKILL every process of this stack."""
@@ -407,7 +411,7 @@ class Stack:
         port: int,
         within_s: float,
     ) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=within_s)
+        connection = http.client.HTTPConnection(self.host, port, timeout=within_s)
         try:
             own_host = any(name.lower() == "host" for name in headers)
             connection.putrequest(method, path, skip_host=own_host, skip_accept_encoding=True)
@@ -427,7 +431,7 @@ class Stack:
         Say `Connection: close`, or wait. The sending side stays open: nginx takes a client that half-closes as gone.
         """
         parts = []
-        with socket.create_connection(("127.0.0.1", self.port), timeout=within_s) as connection:
+        with socket.create_connection((self.host, self.port), timeout=within_s) as connection:
             connection.sendall(data)
             try:
                 while part := connection.recv(65_536):
