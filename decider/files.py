@@ -85,7 +85,9 @@ class DistributionFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     provenance: str | None = None  #: absolute URL (PEP 740); None when there is none
     path: str | None = None  #: local files only: where the bytes are, below the index's root
     metadata_path: str | None = None  #: local files only: extracted metadata, below its folder
-    is_metadata_ours: bool = False  #: remote wheels only: the index has none, decider reads it out of the wheel
+    is_metadata_ours: bool = (
+        False  #: remote wheels only: the index has none, decider reads it out of the wheel
+    )
 
     @property
     def sha256(self) -> str | None:

@@ -32,9 +32,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def started(
-    checkout: Path, *, cwd: Path, within_s: float, environment: dict[str, str]
-) -> Iterator[str]:
+def started(checkout: Path, *, cwd: Path, within_s: float, environment: dict[str, str]) -> Iterator[str]:
     """`deploy/up` in `cwd`: the base URL, once it serves; SIGTERM has to end it with status 0."""
     port = free_port()
     log = cwd / "up.log"
