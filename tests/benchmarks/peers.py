@@ -28,6 +28,7 @@ __all__ = ["measure_peers"]
 
 _START_WITHIN_S = 60
 _CONNECTIONS = 16
+_DEVPI_MIRROR = "root/pypi"  #: user and index of devpi's own mirror
 _SLOW = 60  #: requests/s below which one measurement has to do
 
 
@@ -172,7 +173,7 @@ def _point_devpi_at(own: str, index: str) -> None:
     login = requests.post(f"{own}/+login", json={"user": "root", "password": ""}, timeout=30).json()
     token = base64.b64encode(f"root:{login['result']['password']}".encode()).decode()
     answer = requests.patch(
-        f"{own}/root/pypi", json=[f"mirror_url={index}"], headers={"X-Devpi-Auth": token}, timeout=30
+        f"{own}/{_DEVPI_MIRROR}", json=[f"mirror_url={index}"], headers={"X-Devpi-Auth": token}, timeout=30
     )
     answer.raise_for_status()
 
@@ -209,6 +210,6 @@ _PEERS: Mapping[str, _Peer] = {
         ],
         environment={"PROXPI_INDEX_URL": "{index}"},
     ),
-    "devpi-server": _Peer(["devpi-server"], "/root/pypi/+simple/", _devpi, prepare=_point_devpi_at),
+    "devpi-server": _Peer(["devpi-server"], f"/{_DEVPI_MIRROR}/+simple/", _devpi, prepare=_point_devpi_at),
     "pypiserver": _Peer(["pypiserver"], "/simple/", _pypiserver),
 }
