@@ -39,7 +39,7 @@ class Scale:
 
 FULL = Scale(
     cases=10,
-    load_s=2,
+    load_s=1,
     repetitions=5,
     tools=("uv", "pip"),
     installs=3,
