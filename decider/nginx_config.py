@@ -25,7 +25,7 @@ from decider.run_files import SOCKET
 from decider.settings import IndexSettings, Settings
 from decider.worker_user import WorkerUser, stage_folder
 
-__all__ = ["render_nginx_config", "template_folder"]
+__all__ = ["file_paths", "render_nginx_config", "template_folder"]
 
 NEGATIVE_TTL_S = 60  #: how long an index's "no such project" is kept
 DECISIONS_EXTRA_S = 60
@@ -118,6 +118,7 @@ def render_nginx_config(
         "cache_folder": settings.cache_dir or f"{prefix}cache",
         "space": cache_space(settings),
         "repositories": "|".join(repository.name for repository in settings.repositories),
+        "file_paths": f"(?:{'|'.join(file_paths(settings))})",
         "resolvers": " ".join(resolvers),
         "has_ipv6": has_ipv6,
         "ca_file": settings.ca_file,
@@ -156,6 +157,12 @@ def render_nginx_config(
             [Fault("ca_file", "none was found on this machine: install ca-certificates, or name a PEM file")]
         )
     return environment.get_template("nginx.conf").render(values)
+
+
+def file_paths(settings: Settings) -> tuple[str, ...]:
+    """The folders below which files are found, each the same; a repository's own name comes first."""
+    names = {repository.name for repository in settings.repositories}
+    return ("files",) if "packages" in names else ("files", "packages")
 
 
 def _remote(index: IndexSettings) -> _RemoteIndex:

@@ -289,7 +289,7 @@ ARGUED = {
 _SHAPES = {
     "simple without its slash": r"/simple\\z\"",
     "a page's other spelling": r"/simple/\(\?<raw_project>",
-    "a file's other spelling": r"/files/\(\?<raw_project>",
+    "a file's other spelling": r"/\(\?:files\|packages\)/\(\?<raw_project>",
     "old JSON's other spelling": r"/pypi/\(\?<raw_project>",
     "why": r"/why/\(\?<raw_project>",
     "ruleset": r"\^/api/v1/rulesets/",

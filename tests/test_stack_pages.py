@@ -625,7 +625,7 @@ def test_browser_installers_may_read(stack: Stack, index: FakeIndex, project: st
         "/integrity/{0}/1.0/x/provenance",
         "/simple/{0}/index.html",
         "/simple/{0}/1.0/",
-        "/packages/{0}/x",
+        "/packages/{0}/x/y",
         "/legacy",
         "/indexes/public/simple/{0}/",
         "/metrics",

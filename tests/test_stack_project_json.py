@@ -1,6 +1,7 @@
 """`/pypi/<project>/json` through nginx: filtered by the same decisions as pages (STANDARDS C52, T100)."""
 
 import json
+from collections.abc import Callable
 from urllib.parse import urljoin
 
 import pytest
@@ -35,7 +36,8 @@ def test_project_and_release(stack: Stack, demo: str) -> None:
     assert set(found["releases"]) == {"1.0", "1.1", "2.0"}
     assert release_of(answer) == "2.0"
     one = stack.get(f"/pypi/{demo}/1.1/json")
-    assert one.json()["urls"] == [file | {"url": f"../{file['url']}"} for file in found["releases"]["1.1"]]
+    assert one.json()["urls"] == found["releases"]["1.1"]
+    assert {file["url"].rpartition("/")[0] for file in one.json()["urls"]} == {f"/packages/{demo}"}
     for base, files in ((path, found["releases"]["1.0"]), (f"/pypi/{demo}/1.1/json", one.json()["urls"])):
         for file in files:
             url = urljoin(stack.base_url + base, file["url"])
@@ -133,3 +135,45 @@ def test_serial(stack: Stack, index: FakeIndex, demo: str) -> None:
     assert (answer.json()["last_serial"], answer.headers["X-PyPI-Last-Serial"]) == (7, "7")
     page = stack.page(serial)
     assert (page.json()["meta"]["_last-serial"], page.headers["X-PyPI-Last-Serial"]) == (7, "7")
+
+
+def test_another_folder_for_files(stack: Stack, demo: str) -> None:
+    """Files are found below `/packages/` too, under the same decisions, in named repositories as well."""
+    wheel = make_wheel(demo, "1.0")
+    for repository in ("", "/strict"):
+        url = stack.get(f"{repository}/pypi/{demo}/1.0/json").json()["urls"][0]["url"]
+        assert url == f"{repository}/packages/{demo}/{wheel.filename}"
+        assert stack.get(url).body == wheel.data
+    redirected = stack.get(f"/packages/{demo.upper()}/{wheel.filename}")
+    assert (redirected.status, redirected.headers["Location"]) == (301, f"../{demo}/{wheel.filename}")
+    stack.add_rule(action="block", project=demo)
+    eventually(lambda: stack.get(url).status == 403, within_s=PROMISE_S)
+    for path in (
+        url,
+        f"{url}.metadata",
+        url.replace("demo", "%64emo"),
+        url.replace("/packages/", "/packages/./"),
+    ):
+        answer = stack.get(path)
+        assert (answer.status, answer.headers["X-Decider-Verdict"]) == (403, "block")
+    assert stack.get(f"/packages/{demo}/nope-1.0.tar.gz").status == 404
+
+
+def test_public_url(own_index: FakeIndex, new_stack: Callable[..., Stack]) -> None:
+    """Where the operator says what we are called, file URLs are absolute."""
+    own_index.add("demo", make_wheel("demo", "1.0"))
+    stack = new_stack(index_url=own_index.url, top='public_url = "https://packages.example/python/"')
+    stack.start()
+    (file,) = stack.get("/pypi/demo/json").json()["urls"]
+    assert file["url"] == "https://packages.example/python/packages/demo/demo-1.0-py3-none-any.whl"
+
+
+def test_repository_of_that_name(own_index: FakeIndex, new_stack: Callable[..., Stack]) -> None:
+    """A repository called `packages` is that, and files are where they always are."""
+    own_index.add("demo", make_wheel("demo", "1.0"))
+    stack = new_stack(index_url=own_index.url, tables='[repositories.packages]\nindexes = ["public"]')
+    stack.start()
+    (file,) = stack.get("/pypi/demo/json").json()["urls"]
+    assert file["url"] == "../../files/demo/demo-1.0-py3-none-any.whl"
+    assert stack.get("/packages/simple/demo/").status == 200
+    assert stack.get("/packages/demo/demo-1.0-py3-none-any.whl").status == 404

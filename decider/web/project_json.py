@@ -10,6 +10,7 @@ from decider.decision import PageDecision, list_page
 from decider.errors import ReleaseNotFound
 from decider.files import ProjectPage
 from decider.names import NormalizedName
+from decider.nginx_config import file_paths
 from decider.pages import find_release, render_project_json
 from decider.web import services
 from decider.web.exchange import (
@@ -87,10 +88,17 @@ def _asked() -> tuple[PageDecision, ProjectPage, str | None]:
 
 
 def _file_base(project: NormalizedName, release: str | None) -> str:
-    """Where the project's files are: absolute where the operator says what we are called, else relative."""
-    public_url, repository = services().settings.public_url, asked_repository()
-    if public_url is not None:
-        inside = "" if repository == "default" else f"{repository}/"
-        return f"{public_url}{inside}files/{project}/"
+    """Where the project's files are: absolute where the operator says what we are called.
+
+    Else below `/packages/` of our own root: who reads this JSON joins URLs to the host's root, if at all, and
+    bandersnatch mirrors no file from another folder. Relative, where a repository has that name.
+    """
+    settings, repository = services().settings, asked_repository()
+    inside = "" if repository == "default" else f"{repository}/"
+    folder = file_paths(settings)[-1]
+    if settings.public_url is not None:
+        return f"{settings.public_url}{inside}{folder}/{project}/"
+    if folder == "packages":
+        return f"/{inside}packages/{project}/"
     up = "../../" if release is None else "../../../"
     return f"{up}files/{project}/"
