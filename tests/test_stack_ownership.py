@@ -162,6 +162,29 @@ def test_extends_merges_after_the_owner(stack: Stack, index: FakeIndex, shelved:
     eventually(lambda: stack.file(project, theirs.filename).body == theirs.data, within_s=PROMISE_S)
 
 
+def test_extends_needs_every_index(stack: Stack, index: FakeIndex, shelved: Shelved) -> None:
+    """While an index that takes part in a merge cannot be asked there is no half a page, and no file of either."""
+    project, ours = shelved.project, shelved.wheel
+    theirs = index.add(project, make_wheel(project, "2.0"))
+    index.switch(f"/simple/{project}/", status(500))
+    (claim,) = stack.api("GET", "/rules", action="own", project=project).json()["items"]
+    etag = {"If-Match": f'"{claim["revision"]}"'}
+    assert stack.api("PATCH", f"/rules/{claim['id']}", {"extends": ["public"]}, headers=etag).status == 200
+    paths = [
+        f"/simple/{project}/",
+        f"/files/{project}/{ours.filename}",
+        f"/files/{project}/{theirs.filename}",
+    ]
+    expected = [503, 503, 503]
+    eventually(lambda: [stack.get(path).status for path in paths] == expected, within_s=PROMISE_S)
+    index.behave(f"/simple/{project}/")
+    eventually(lambda: [stack.get(path).status for path in paths] == [200, 200, 200], within_s=10)
+    page = stack.page(project).json()
+    assert page["versions"] == ["1.0", "2.0"]
+    # The public index speaks 1.1: no more can be promised of the whole.
+    assert page["meta"]["api-version"] == "1.1"
+
+
 def test_refusing_never_makes_another_index_answer(stack: Stack, index: FakeIndex, shelved: Shelved) -> None:
     """Refusing every file of an owner does not let another index answer (DESIGN 5)."""
     project, own = shelved.project, shelved.wheel

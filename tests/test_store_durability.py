@@ -16,7 +16,7 @@ from tests.redis_server import RedisServer
 from tests.store_worker import FEED_SIZE
 from tests.stores import StoreKind, start_worker
 
-ROUNDS = int(os.environ.get("DECIDER_TEST_KILLS", "10"))  # thousands, for a night
+ROUNDS = int(os.environ.get("DECIDER_TEST_KILLS", "5"))  # thousands, for a night
 WAIT_S = 60
 
 
