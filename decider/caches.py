@@ -31,7 +31,7 @@ def decisions_folder(settings: Settings) -> Path | None:
 
     Decisions with readers' tokens in their keys never go to a disk: their place is named even where it is not there.
     """
-    if settings.read_access != "token" and not _MEMORY.is_dir():
+    if settings.read_access != "token" and not os.access(_MEMORY, os.W_OK | os.X_OK):
         return None
     return _MEMORY / f"decider-{sha256(settings.data_dir.encode()).hexdigest()[:16]}"
 

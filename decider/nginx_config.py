@@ -92,7 +92,7 @@ def render_nginx_config(
         "serve_prefix": prefix,
         "worker_user": user.name if user else "",
         "worker_group": user.group if user else "",
-        "worker_processes": "auto",
+        "worker_processes": settings.nginx_workers or "auto",
         "open_files": open_files,
         "worker_connections": max(open_files // 4, 512),
         "listen": _address(settings.listen_host, settings.listen_port),

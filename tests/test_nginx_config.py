@@ -128,6 +128,12 @@ def test_resolvers(folder: Path, settings: Settings, monkeypatch: pytest.MonkeyP
         assert fault(folder, render(settings)) is None
 
 
+def test_worker_processes(settings: Settings) -> None:
+    """There is a worker for each core, or as many as the settings say."""
+    assert "\nworker_processes auto;\n" in render(settings)
+    assert "\nworker_processes 3;\n" in render(changed(settings, nginx_workers=3))
+
+
 def test_worker_user(settings: Settings) -> None:
     """Workers run as the unprivileged user that is given, else as whoever started nginx."""
     user = WorkerUser("www-data", "www-data", 33, 33)

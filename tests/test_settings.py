@@ -125,7 +125,7 @@ def test_deployed_example_explains_every_key(load: Load, tmp_path: Path) -> None
     document = tomllib.loads(text)
     loaded = load(text, SSL_CERT_FILE="/etc/ssl/certs/ca-certificates.crt")
     assert set(document) == {
-        "listen", "internal_listen", "data_dir", "store", "workers", "grace", "max_policy_age", "public_url",
+        "listen", "internal_listen", "data_dir", "store", "workers", "nginx_workers", "grace", "max_policy_age", "public_url",
         "public_metrics", "read_access", "tls_certificate", "tls_key", "trusted_proxies", "max_requests_per_s",
         "max_connections", "files_cache_size", "files_cache_inactive", "cache_dir", "pages_cache_size",
         "indexes_cache_size", "ca_file", "indexes", "repositories", "webhook", "usage",

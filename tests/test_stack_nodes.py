@@ -1,6 +1,6 @@
 """Several nodes: two nginx and decider over one Redis, each in a network of its own, behind a load balancer.
 
-The balancer is what docs/operating.md recommends: nginx, which asks the other node where one does not answer or says 503.
+The balancer is what deploy/operating.md recommends: nginx, which asks the other node where one does not answer or says 503.
 """
 
 import os

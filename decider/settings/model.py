@@ -81,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: str  #: absolute
     store: str = "sqlite"
     workers: int = 2
+    nginx_workers: int = 0  #: processes of nginx; 0: one for each core
     grace_s: int = 300
     max_policy_age_s: int = 3600
     public_url: str | None = None  #: ends in "/"

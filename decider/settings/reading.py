@@ -86,6 +86,7 @@ class Reader:
             data_dir=self._path(top, "data_dir") or str(self.base / "var"),
             store=top.parsed("store", parse_store_url, "sqlite"),
             workers=top.whole("workers", min(max(cpu_count, 1), 256), low=1, high=256),
+            nginx_workers=top.whole("nginx_workers", 0, low=0, high=256),
             grace_s=top.duration_s("grace", 300),
             max_policy_age_s=top.duration_s("max_policy_age", 3600),
             public_url=public_url,
