@@ -2,6 +2,7 @@
 
 import http.client
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -143,13 +144,16 @@ def test_installers_read_with_a_token(closed: Stack, tmp_path: Path) -> None:
 
 
 def test_tls_listener(own_index: FakeIndex, new_stack: Callable[..., Stack], wheel: Distribution) -> None:
-    """With a certificate, `listen` speaks TLS 1.2 and 1.3 and HTTP/2, and nothing older or in the clear."""
+    """With a certificate `listen` speaks TLS and HTTP/2, and nothing in the clear; SIGHUP takes a renewed one over."""
     stack = new_stack(index_url=own_index.url, top='tls_certificate = "tls.pem"\ntls_key = "tls.key"')
     authority = trustme.CA()
-    certificate = authority.issue_cert("localhost")
-    certificate.private_key_pem.write_to_path(stack.folder / "tls.key")
-    for position, pem in enumerate(certificate.cert_chain_pems):
-        pem.write_to_path(stack.folder / "tls.pem", append=position > 0)
+
+    def write(certificate: trustme.LeafCert) -> None:
+        certificate.private_key_pem.write_to_path(str(stack.folder / "tls.key"))
+        for position, pem in enumerate(certificate.cert_chain_pems):
+            pem.write_to_path(str(stack.folder / "tls.pem"), append=position > 0)
+
+    write(authority.issue_cert("localhost"))
     stack.launch()
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
@@ -176,11 +180,20 @@ def test_tls_listener(own_index: FakeIndex, new_stack: Callable[..., Stack], whe
     offered = ssl.create_default_context()
     authority.configure_trust(offered)
     offered.set_alpn_protocols(["h2", "http/1.1"])
-    with (
-        socket.create_connection(("127.0.0.1", stack.port), timeout=10) as raw,
-        offered.wrap_socket(raw, server_hostname="localhost") as wrapped,
-    ):
-        assert (wrapped.selected_alpn_protocol(), wrapped.version()) == ("h2", "TLSv1.3")
+
+    def served() -> tuple[str | None, str | None, bytes | None]:
+        with (
+            socket.create_connection(("127.0.0.1", stack.port), timeout=10) as raw,
+            offered.wrap_socket(raw, server_hostname="localhost") as wrapped,
+        ):
+            return wrapped.selected_alpn_protocol(), wrapped.version(), wrapped.getpeercert(binary_form=True)
+
+    *spoken, before = served()
+    assert spoken == ["h2", "TLSv1.3"]
+    write(authority.issue_cert("localhost"))
+    assert stack.process is not None
+    stack.process.send_signal(signal.SIGHUP)
+    eventually(lambda: served()[2] != before, within_s=10, what="the renewed certificate")
 
 
 # Addresses and shares
