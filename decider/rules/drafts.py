@@ -4,10 +4,11 @@ Finding rules and evaluating files may not be added here.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any, NoReturn, TypeVar
+from functools import lru_cache
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -38,7 +39,6 @@ _ONLY_FOR = {
 }
 
 E = TypeVar("E", bound=Enum)
-T = TypeVar("T")
 
 
 def parse_draft(
@@ -51,41 +51,28 @@ def parse_draft(
     """
     if not isinstance(fields, Mapping):
         raise InvalidRule([Fault("", "a rule must be an object of fields")])
-    reader = _Reader(fields)
-    for name in fields:
-        if name not in _FIELDS:
-            reader.fault(str(name)[:80], "is no field of a rule")
-    index_names = None if indexes is None else frozenset(indexes)
-    action = reader.choice("action", Action)
-    values: dict[str, Any] = {
-        "action": action,
-        "project": reader.convert("project", _pattern),
-        "reason": reader.text("reason", limit=_MAX_REASON, one_line=False),
-        "versions": reader.convert("versions", _specifiers),
-        "filename": reader.convert("filename", _glob, limit=MAX_FILENAME),
-        "sha256": reader.convert("sha256", _sha256),
-        "file_type": reader.choice("file_type", FileType),
-        "index": reader.name("index", "index", index_names),
-        "younger_than": reader.convert("younger_than", _age),
-        "uploaded_after": reader.moment("uploaded_after"),
-        "attested": reader.attested(),
-        "repositories": reader.names(
-            "repositories", "repository", None if repositories is None else frozenset(repositories)
-        ),
-        "extends": reader.names("extends", "index", index_names),
-        "lifts": reader.rule_ids("lifts"),
-        "final": reader.flag("final"),
-        "reference": reader.text("reference"),
-        "expires_at": reader.moment("expires_at", after=at),
-        "key": reader.text("key", limit=_MAX_KEY),
-    }
-    for name in ("action", "project", "reason"):
-        if fields.get(name) is None:
-            reader.fault(name, "is required")
-    if action is not None:
-        _refuse_misfits(reader, action, values)
-    if reader.faults:
-        raise InvalidRule(sorted(reader.faults, key=_field_order))
+    known = _Known(
+        at,
+        None if indexes is None else frozenset(indexes),
+        None if repositories is None else frozenset(repositories),
+    )
+    values: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for name, value in fields.items():
+        if name not in _READERS:
+            faults.append(Fault(str(name)[:80], "is no field of a rule"))
+        elif value is not None:
+            try:
+                values[name] = _READERS[name](value, known)
+            except ValueError as error:
+                faults.append(Fault(name, str(error)))
+    faults += [
+        Fault(name, "is required") for name in ("action", "project", "reason") if fields.get(name) is None
+    ]
+    if "action" in values:
+        faults += _misfits(fields, values)
+    if faults:
+        raise InvalidRule(sorted(faults, key=_field_order))
     return RuleDraft(**values)
 
 
@@ -104,19 +91,21 @@ def apply_patch(draft: RuleDraft, fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in {**draft_fields(draft), **fields}.items() if value is not None}
 
 
-def _refuse_misfits(reader: "_Reader", action: Action, values: Mapping[str, Any]) -> None:
+def _misfits(fields: Mapping[Any, Any], values: Mapping[str, Any]) -> Iterator[Fault]:
+    """What does not go with the action; `fields` as given, `values` those that could be read."""
+    action = values["action"]
     for name, actions in _ONLY_FOR.items():
-        if values[name] and action not in actions:
-            reader.fault(name, f"goes with {' or '.join(f'`{one}`' for one in actions)} only")
+        if values.get(name) and action not in actions:
+            yield Fault(name, f"goes with {' or '.join(f'`{one}`' for one in actions)} only")
     if action is not Action.OWN:
         return
-    if reader.fields.get("index") is None:
-        reader.fault("index", "is required: the index that owns the name")
-    if values["index"] in (values["extends"] or ()):
-        reader.fault("extends", f"names the owner `{values['index']}` itself")
+    if fields.get("index") is None:
+        yield Fault("index", "is required: the index that owns the name")
+    if values.get("index") in (values.get("extends") or ()):
+        yield Fault("extends", f"names the owner `{values['index']}` itself")
     for name in FILE_CONDITIONS:
-        if reader.fields.get(name) is not None:
-            reader.fault(name, "does not go with `own`: a name is owned with all its files")
+        if fields.get(name) is not None:
+            yield Fault(name, "does not go with `own`: a name is owned with all its files")
 
 
 def _field_order(fault: Fault) -> int:
@@ -130,6 +119,7 @@ def _pattern(text: str) -> str:
         raise ValueError(str(error)) from None
 
 
+@lru_cache(1024)  # a feed says few different things 100,000 times
 def _specifiers(text: str) -> str:
     try:
         SpecifierSet(text)
@@ -156,54 +146,6 @@ def _age(text: str) -> str:
     if not timedelta() < parse_duration(text) <= _MAX_AGE:
         raise ValueError(f"`{text}` is not between a second and a hundred years")
     return text
-
-
-class _Reader:
-    """Reads one field after the other and collects what is wrong; a field at fault reads as None."""
-
-    def __init__(self, fields: Mapping[Any, Any]) -> None:
-        self.fields = fields
-        self.faults: list[Fault] = []
-
-    def fault(self, field: str, detail: str) -> None:
-        self.faults.append(Fault(field, detail))
-
-    def text(self, field: str, *, limit: int = _MAX_TEXT, one_line: bool = True) -> str | None:
-        return self._read(field, lambda value: _clean(value, limit=limit, one_line=one_line))
-
-    def convert(self, field: str, convert: Callable[[str], str], *, limit: int = _MAX_TEXT) -> str | None:
-        return self._read(field, lambda value: convert(_clean(value, limit=limit)))
-
-    def name(self, field: str, what: str, known: frozenset[str] | None) -> str | None:
-        return self._read(field, lambda value: _known(_clean(value), what, known))
-
-    def names(self, field: str, what: str, known: frozenset[str] | None) -> tuple[str, ...] | None:
-        return self._read(field, lambda value: _several(value, lambda one: _known(_clean(one), what, known)))
-
-    def rule_ids(self, field: str) -> tuple[str, ...] | None:
-        return self._read(field, lambda value: _several(value, _rule_id))
-
-    def choice(self, field: str, choices: type[E]) -> E | None:
-        return self._read(field, lambda value: _one_of(value, choices))
-
-    def moment(self, field: str, *, after: datetime | None = None) -> datetime | None:
-        return self._read(field, lambda value: _moment(value, after=after))
-
-    def flag(self, field: str) -> bool:
-        return self._read(field, _flag) or False
-
-    def attested(self) -> bool | None:
-        return self._read("attested", _attested)
-
-    def _read(self, field: str, read: Callable[[Any], T]) -> T | None:
-        value = self.fields.get(field)
-        if value is None:
-            return None
-        try:
-            return read(value)
-        except ValueError as error:
-            self.fault(field, str(error))
-            return None
 
 
 def _clean(value: object, *, limit: int = _MAX_TEXT, one_line: bool = True) -> str:
@@ -251,7 +193,7 @@ def _one_of(value: object, choices: type[E]) -> E:
         _fail(f"must be one of {', '.join(f'`{one.value}`' for one in choices)}")
 
 
-def _moment(value: object, *, after: datetime | None) -> datetime:
+def _moment(value: object, *, after: datetime | None = None) -> datetime:
     if isinstance(value, datetime):  # as TOML gives it
         if value.tzinfo is None:
             _fail(f"`{value.isoformat()}` has no zone")
@@ -277,3 +219,42 @@ def _attested(value: object) -> bool:
 
 def _fail(detail: str) -> NoReturn:
     raise ValueError(detail)
+
+
+class _Known(NamedTuple):
+    """What values are held against."""
+
+    at: datetime
+    indexes: frozenset[str] | None
+    repositories: frozenset[str] | None
+
+
+def _indexes(value: object, known: _Known) -> tuple[str, ...]:
+    return _several(value, lambda one: _known(_clean(one), "index", known.indexes))
+
+
+def _repositories(value: object, known: _Known) -> tuple[str, ...]:
+    return _several(value, lambda one: _known(_clean(one), "repository", known.repositories))
+
+
+#: How each field is read: the value as given, never None, to the value in the draft; ValueError says what is wrong.
+_READERS: dict[str, Callable[[Any, _Known], Any]] = {
+    "action": lambda value, _: _one_of(value, Action),
+    "project": lambda value, _: _pattern(_clean(value)),
+    "reason": lambda value, _: _clean(value, limit=_MAX_REASON, one_line=False),
+    "versions": lambda value, _: _specifiers(_clean(value)),
+    "filename": lambda value, _: _glob(_clean(value, limit=MAX_FILENAME)),
+    "sha256": lambda value, _: _sha256(_clean(value)),
+    "file_type": lambda value, _: _one_of(value, FileType),
+    "index": lambda value, known: _known(_clean(value), "index", known.indexes),
+    "younger_than": lambda value, _: _age(_clean(value)),
+    "uploaded_after": lambda value, _: _moment(value),
+    "attested": lambda value, _: _attested(value),
+    "repositories": _repositories,
+    "extends": _indexes,
+    "lifts": lambda value, _: _several(value, _rule_id),
+    "final": lambda value, _: _flag(value),
+    "reference": lambda value, _: _clean(value),
+    "expires_at": lambda value, known: _moment(value, after=known.at),
+    "key": lambda value, _: _clean(value, limit=_MAX_KEY),
+}
