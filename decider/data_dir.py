@@ -33,7 +33,7 @@ def prepare_data_dir(settings: Settings, user: WorkerUser | None) -> Path:
             if user is not None:
                 os.chown(folder, user.uid if name in {"cache", "temp"} else 0, user.gid)
         if settings.cache_dir is not None:
-            _prepare_cache_dir(Path(settings.cache_dir), user)
+            _prepare_cache_dir(Path(settings.cache_dir), data_dir, user)
         _prepare_decisions_folder(decisions_folder(settings), user)
     except OSError as error:
         raise CannotStart(f"data_dir {data_dir}: {error.strerror}") from error
@@ -49,9 +49,15 @@ def _make_default_packages(settings: Settings) -> None:
                 raise CannotStart(f"index {index.name}: {index.path}: {error.strerror}") from error
 
 
-def _prepare_cache_dir(folder: Path, user: WorkerUser | None) -> None:
-    """Make the folder for what nginx keeps, where its user can reach it; raise CannotStart."""
+def _prepare_cache_dir(folder: Path, data_dir: Path, user: WorkerUser | None) -> None:
+    """Make the folder for what nginx keeps, of this decider alone, where its user can reach it; raise CannotStart."""
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    # (!) Two that share one would serve each other's pages of indexes that only have the same name.
+    mark = folder / "data_dir"
+    if not mark.exists():
+        replace_file(mark, f"{data_dir}\n".encode(), 0o644)
+    elif mark.read_text().rstrip("\n") != str(data_dir):
+        raise CannotStart(f"cache_dir {folder}: belongs to the decider of {mark.read_text().strip()}")
     if user is not None:
         os.chown(folder, user.uid, user.gid)
         if not user.can_read(folder):

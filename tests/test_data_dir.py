@@ -111,3 +111,35 @@ def test_file_is_replaced_at_once(tmp_path: Path, there: bool) -> None:
     assert file.read_bytes() == b"new"
     assert mode(file) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["accepted.json"]
+
+
+# Caches elsewhere
+
+
+def test_caches_elsewhere(settings: Settings, tmp_path: Path) -> None:
+    """cache_dir is made, closed to others, and found again by the same decider."""
+    place = tmp_path / "ssd" / "caches"
+    elsewhere = msgspec.structs.replace(settings, cache_dir=str(place))
+    for _ in range(2):
+        prepare_data_dir(elsewhere, None)
+    assert mode(place) & 0o007 == 0
+
+
+def test_caches_of_another_decider(settings: Settings, tmp_path: Path) -> None:
+    """Two deciders never share a cache_dir: indexes of one name may be different indexes."""
+    elsewhere = msgspec.structs.replace(settings, cache_dir=str(tmp_path / "ssd"))
+    prepare_data_dir(elsewhere, None)
+    other = msgspec.structs.replace(elsewhere, data_dir=str(tmp_path / "other"))
+    with pytest.raises(CannotStart, match=r"cache_dir .* belongs to the decider of .*/a/var"):
+        prepare_data_dir(other, None)
+
+
+def test_caches_out_of_reach(settings: Settings, tmp_path: Path) -> None:
+    """Where nginx's user cannot reach cache_dir it is told before nginx fails."""
+    if os.geteuid() != 0:
+        pytest.skip("to give a folder to another user takes root")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    user = WorkerUser("nobody", "nogroup", 65_534, 65_534)
+    with pytest.raises(CannotStart, match="nobody, whom nginx runs as, cannot reach it"):
+        prepare_data_dir(msgspec.structs.replace(settings, cache_dir=str(closed / "caches")), user)
