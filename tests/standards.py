@@ -475,8 +475,13 @@ ROWS: dict[str, Row] = {
         covered=("stack_project_json::test_refused_release",),
     ),
     # Black box with real clients
-    "T101": Row(covered=("stack_installers::test_open_requirement_takes_the_newest_permitted",)),
-    "T102": Row(covered=("stack_installers::test_pin_prints_the_reason",)),
+    "T101": Row(
+        covered=(
+            "stack_installers::test_open_requirement_takes_the_newest_permitted",
+            "clients::test_install",
+        )
+    ),
+    "T102": Row(covered=("stack_installers::test_pin_prints_the_reason", "clients::test_blocked_pin")),
     "T103": Row(
         covered=("stack_installers::test_uv_lock_and_sync", "stack_installers::test_hash_pinned_requirement")
     ),
@@ -485,7 +490,7 @@ ROWS: dict[str, Row] = {
     "T106": Row(covered=("stack_installers::test_upload_time_filters_work",)),
     "T107": Row(covered=("stack_installers::test_block_reaches_a_client_with_a_cache",)),
     "T108": Row(covered=("stack_installers::test_pip_download", "stack_installers::test_pip_index_versions")),
-    "T109": Row(covered=("stack_pages::test_negotiation",)),
+    "T109": Row(covered=("clients::test_install",)),
     "T110": Row(covered=("stack_installers::test_uv_lock_and_sync",)),
 }
 

@@ -1,10 +1,12 @@
 """The real index, the one that pip uses on this machine, through the whole stack."""
 
+import io
 import json
 import os
 import ssl
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -91,8 +93,11 @@ def test_page_says_what_the_index_says(real_stack: Stack, ask: Callable[[str], d
         ours = {entry["filename"]: entry for entry in real_stack.page(project).json()["files"]}
         assert list(ours) == list(theirs)
         for filename, entry in ours.items():
-            for key in ("hashes", "size", "upload-time", "requires-python", "core-metadata", "provenance"):
+            for key in ("hashes", "size", "upload-time", "requires-python", "provenance"):
                 assert entry.get(key) == theirs[filename].get(key), (filename, key)
+            # What the index does not offer may be offered by us, without a digest.
+            stated = theirs[filename].get("core-metadata")
+            assert entry.get("core-metadata") in ((stated,) if stated else (stated, True)), filename
             assert entry.get("yanked", False) == theirs[filename].get("yanked", False)
 
 
@@ -109,3 +114,16 @@ def test_blocked_pin(real_stack: Stack, installer: Installer, tool: str) -> None
     assert ran.code != 0
     assert f"Blocked: leaks secrets ({rule['id']})" in ran.output
     assert installer.installed("out") == set()
+
+
+def test_metadata_of_a_real_wheel(real_stack: Stack, ask: Callable[[str], dict[str, Any]]) -> None:
+    """A real wheel's `.metadata` is its METADATA, whether the index offers it or we read it out of the wheel."""
+    version = "2.32.0"
+    wheel = f"requests-{version}-py3-none-any.whl"
+    assert wheel in {entry["filename"] for entry in ask("requests")["files"]}
+    eventually(lambda: real_stack.page("requests").file(wheel).get("core-metadata"), within_s=20)
+    answer = real_stack.file("requests", f"{wheel}.metadata")
+    assert answer.status == 200
+    assert f"Name: requests\nVersion: {version}\n" in answer.text
+    with zipfile.ZipFile(io.BytesIO(real_stack.file("requests", wheel).body)) as archive:
+        assert archive.read(f"requests-{version}.dist-info/METADATA") == answer.body
