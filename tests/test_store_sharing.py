@@ -103,6 +103,40 @@ def test_many_threads_write(store: TransactionalStore) -> None:
     assert store.verify_audit() == (90, ())
 
 
+def test_two_feeds_at_once(store: TransactionalStore, store_kind: StoreKind) -> None:
+    """Two who replace one ruleset at once never interleave: it always holds what one of them sent, whole."""
+    sets = {name: [block(f"{name}-{number}") for number in range(20)] for name in ("one", "other")}
+    failures: list[BaseException] = []
+    done = threading.Event()
+
+    def write(name: str) -> None:
+        try:
+            with closing(store_kind.open()) as own:
+                while not done.is_set():
+                    own.replace_ruleset("feed", sets[name], actor=name, at=AT)
+        except BaseException as error:  # noqa: BLE001 (reported below)
+            failures.append(error)
+
+    store.replace_ruleset("feed", sets["one"], actor="one", at=AT)
+    threads = [threading.Thread(target=write, args=(name,)) for name in sets]
+    for thread in threads:
+        thread.start()
+    seen: list[str] = []
+    try:
+        while not failures and (len(seen) < 50 or set(seen) != set(sets)):
+            info, rules = store.get_ruleset("feed")
+            assert info.rules == len(rules) == 20
+            (name,) = {rule.project.partition("-")[0] for rule in rules}
+            assert {rule.created_by for rule in rules} == {name}
+            seen.append(name)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    assert store.verify_audit()[1] == ()
+
+
 def test_walk_the_audit_log_while_writing(store: TransactionalStore) -> None:
     """Whoever walks the log holds up nobody, and may stop halfway."""
     for name in "abc":
