@@ -19,7 +19,7 @@ from decider.usage import engine
 from decider.usage.answers import Exposure, SeenFile
 from decider.usage.exporting import csv_lines, json_lines
 from decider.usage.exposure import newly_refused, refused_by
-from decider.usage.filters import UsageFilter
+from decider.usage.filters import UsageFilter, rule_condition
 from decider.usage.keeping import Keeper
 from decider.usage.reading import Usage
 from decider.usage.records import Installer, Kind, UsageRecord
@@ -229,7 +229,9 @@ def test_too_slow(world: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def exposed(settings: Settings, rule: Rule, *others: Rule, **options: Any) -> list[tuple[str, str, int]]:
     snapshot = Snapshot(1, [rule, *others])
-    page = Usage(settings).exposure([rule.project], refused_by(rule, snapshot, at=AT), **options)
+    page = Usage(settings).exposure(
+        [rule.project], refused_by(rule, snapshot, at=AT), among=rule_condition(rule, at=AT), **options
+    )
     return [(one.client, one.filename, one.count) for one in page.items]
 
 

@@ -16,7 +16,7 @@ from decider.store.rulesets import make_rule
 from decider.usage.answers import DIMENSIONS, Exposure
 from decider.usage.exporting import csv_lines, json_lines
 from decider.usage.exposure import refused_by
-from decider.usage.filters import UsageFilter
+from decider.usage.filters import UsageFilter, rule_condition
 from decider.usage.keeping import Keeper
 from decider.usage.reading import Usage, local_folder, parts_folder
 from decider.usage.records import Kind, UsageRecord
@@ -218,6 +218,7 @@ def exposure(invocation: Invocation, *, target: str, since: str | None) -> None:
         page = asked.exposure(
             [rule.project],
             refused_by(rule, snapshot, at=at),
+            among=rule_condition(rule, at=at),
             since=_moment_ago(invocation, since),
             limit=_PAGE,
             cursor=cursor,

@@ -13,10 +13,11 @@ from decider.decision import Verdict
 from decider.files import normalize_version
 from decider.names import Kind as PatternKind
 from decider.names import ProjectPattern, parse_pattern
+from decider.rules import Rule, parse_duration
 from decider.usage.clients import Clients
 from decider.usage.records import Kind, to_micros
 
-__all__ = ["Condition", "UsageFilter", "condition_of", "pattern_condition"]
+__all__ = ["EVERYTHING", "Condition", "UsageFilter", "condition_of", "pattern_condition", "rule_condition"]
 
 _MAX_PATTERNS = 200
 
@@ -44,6 +45,9 @@ class Condition(NamedTuple):
     def __and__(self, other: "Condition") -> "Condition":
         """Both."""
         return Condition(f"{self.text} AND {other.text}", self.parameters + other.parameters)
+
+
+EVERYTHING = Condition("1 = 1", ())
 
 
 def condition_of(wanted: UsageFilter, clients: Clients) -> Condition:
@@ -78,7 +82,7 @@ def pattern_condition(patterns: Sequence[str]) -> Condition:
     """Records of projects that some of these rule patterns match; of all projects, where there are many patterns."""
     distinct = dict.fromkeys(patterns)
     if len(distinct) > _MAX_PATTERNS:
-        return Condition("1 = 1", ())
+        return EVERYTHING
     parts = [_one_pattern(parse_pattern(pattern)) for pattern in distinct]
     return Condition(
         "(" + " OR ".join(part.text for part in parts) + ")" if parts else "1 = 0",
@@ -86,10 +90,39 @@ def pattern_condition(patterns: Sequence[str]) -> Condition:
     )
 
 
+def rule_condition(rule: Rule, *, at: datetime) -> Condition:
+    """What files that the rule refuses have in common, for queries.FILES: there may be others among them.
+
+    So that of a rule about every project only those files are judged that it can mean.
+    """
+    texts = ["1 = 1"]
+    parameters: list[object] = []
+    if rule.repositories is not None:
+        texts.append(f'"repository" IN ({", ".join("?" * len(rule.repositories))})')
+        parameters += rule.repositories
+    if rule.sha256 is not None:
+        texts.append('("sha256" = ? OR "sha256" IS NULL)')
+        parameters.append(rule.sha256)
+    if rule.index is not None:
+        texts.append("facts['index'] = ?")
+        parameters.append(rule.index)
+    if rule.attested is False:
+        texts.append("NOT facts['attested']")
+    lines = [
+        rule.uploaded_after,
+        None if rule.younger_than is None else at - parse_duration(rule.younger_than),
+    ]
+    for line in lines:
+        if line is not None:
+            texts.append("(facts['uploaded'] > ? OR facts['uploaded'] IS NULL)")
+            parameters.append(to_micros(line))
+    return Condition(" AND ".join(texts), tuple(parameters))
+
+
 def _one_pattern(pattern: ProjectPattern) -> Condition:
     """As ranges: the columnar files are sorted by project, so most of them need not be read."""
     if pattern.kind is PatternKind.ANY:
-        return Condition("1 = 1", ())
+        return EVERYTHING
     stem = pattern.stem
     if pattern.kind is PatternKind.EXACT:
         return Condition('"project" = ?', (stem,))

@@ -4,7 +4,9 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 
 from decider.errors import DeciderError
 from decider.settings import Settings
@@ -46,7 +48,7 @@ def run_collector(load: Callable[[], Settings], *, clock: Callable[[], datetime]
     signals = _Signals()
     # What the kernel sends when somebody wants a file that a lease was just asked for (see following.Log).
     signal.signal(signal.SIGIO, signal.SIG_IGN)
-    os.nice(NICENESS - os.nice(0))
+    _step_back()
     settings = load()
     while not signals.is_ending:
         try:
@@ -62,6 +64,13 @@ def run_collector(load: Callable[[], Settings], *, clock: Callable[[], datetime]
         if signals.is_changing:
             signals.is_changing = False
             settings = _loaded(load, settings)
+
+
+def _step_back() -> None:
+    """Let everybody else go first, also where the kernel weighs sessions rather than processes (sched(7), autogroup)."""
+    os.nice(NICENESS - os.nice(0))
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICENESS), encoding="ascii")
 
 
 def _loaded(load: Callable[[], Settings], present: Settings) -> Settings:

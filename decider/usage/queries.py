@@ -20,10 +20,10 @@ _FILE_KEY = """ "project" || '/' || "repository" || '/' || "filename" || '/' || 
 FILES = """
 SELECT "project", "repository", "filename", "sha256", "taken",
   max_by(struct_pack("version" := "version", "index" := "index", "uploaded" := "uploaded",
-                     "attested" := "attested"), "at"),
+                     "attested" := "attested"), "at") AS facts,
   count(*), count(DISTINCT "client"), min("at"), max("at")
 FROM records WHERE {0} AND "method" = 'GET' AND "verdict" IS NOT NULL
-GROUP BY "project", "repository", "filename", "sha256", "taken"
+GROUP BY "project", "repository", "filename", "sha256", "taken" HAVING {1}
 ORDER BY "project", "repository", "filename", "sha256", "taken" """
 
 EXPOSURE_KEY = (

@@ -30,7 +30,7 @@ from decider.usage.answers import (
 )
 from decider.usage.clients import Clients, load_key
 from decider.usage.engine import QUERY_S, Engine, open_engine
-from decider.usage.filters import Condition, UsageFilter, condition_of, pattern_condition
+from decider.usage.filters import EVERYTHING, Condition, UsageFilter, condition_of, pattern_condition
 from decider.usage.parts import list_parts, locked
 from decider.usage.queries import EXPOSURE, EXPOSURE_KEY, FILES, LIST, TOTAL, counts_sql
 from decider.usage.records import UsageRecord
@@ -115,11 +115,15 @@ class Usage:
         patterns: Sequence[str],
         is_meant: Callable[[SeenFile], bool],
         *,
+        among: Condition = EVERYTHING,
         since: datetime | None = None,
         limit: int = 100,
         cursor: str | None = None,
     ) -> Page[Exposure]:
-        """Who took files for which `is_meant` holds, of projects that `patterns` match: by file and client."""
+        """Who took files for which `is_meant` holds, of projects that `patterns` match: by file and client.
+
+        `among` (see rule_condition) leaves out beforehand what cannot be meant.
+        """
         taken = self._condition(UsageFilter(taken=True, since=since)) & pattern_condition(patterns)
         both = taken
         place = _read_cursor("exposure", cursor, tuple[str, str, str, str, str, str])
@@ -128,7 +132,7 @@ class Usage:
         with self._asked(taken, since, None) as engine:
             if engine is None:
                 return Page(())
-            keys = [_key(file) for file in _files(engine, taken) if is_meant(file)]
+            keys = [_key(file) for file in _files(engine, taken, among) if is_meant(file)]
             if not keys:
                 return Page(())
             found = engine.run(EXPOSURE.format(both.text), (*both.parameters, keys, limit + 1))
@@ -147,7 +151,7 @@ class Usage:
         with self._asked(asked, since, None) as engine:
             if engine is None:
                 return [], nothing
-            files = [file for file in _files(engine, asked) if is_meant(file)]
+            files = [file for file in _files(engine, asked, EVERYTHING) if is_meant(file)]
             taken = [_key(file) for file in files if file.taken]
             if not taken:
                 return files, nothing
@@ -207,8 +211,9 @@ class Usage:
         return node, [part.path(self._folder) for part in parts], count
 
 
-def _files(engine: Engine, condition: Condition) -> Iterator[SeenFile]:
-    for row in engine.rows(FILES.format(condition.text), condition.parameters):
+def _files(engine: Engine, condition: Condition, among: Condition) -> Iterator[SeenFile]:
+    statement = FILES.format(condition.text, among.text)
+    for row in engine.rows(statement, condition.parameters + among.parameters):
         yield as_seen_file(row)
 
 

@@ -13,7 +13,7 @@ from decider.store import Page, Role
 from decider.usage.answers import Exposure, UsageCount
 from decider.usage.exporting import csv_lines, json_lines
 from decider.usage.exposure import refused_by
-from decider.usage.filters import UsageFilter
+from decider.usage.filters import UsageFilter, rule_condition
 from decider.usage.reading import Usage
 from decider.usage.records import Kind, UsageRecord
 from decider.web import services
@@ -151,11 +151,14 @@ def get_exposure(call: Call[ExposureQuery, None], rule_id: str) -> Response:
     parts = services()
     query = call.query
     rule = parts.store.get_rule(rule_id)
-    is_meant = refused_by(rule, parts.repositories.snapshot(), at=parts.clock())
+    at = parts.clock()
+    is_meant, among = refused_by(rule, parts.repositories.snapshot(), at=at), rule_condition(rule, at=at)
     usage = Usage(parts.settings)
 
     def page(limit: int, cursor: str | None) -> Page[Exposure]:
-        return usage.exposure([rule.project], is_meant, since=query.since, limit=limit, cursor=cursor)
+        return usage.exposure(
+            [rule.project], is_meant, among=among, since=query.since, limit=limit, cursor=cursor
+        )
 
     media_type = _media_type(query.format)
     if media_type != _FORMATS["json"]:
