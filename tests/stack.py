@@ -40,6 +40,10 @@ ADMIN_TOKEN = "an-admin-token-for-tests-only"
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 PIP_ACCEPT = f"{JSON_TYPE}, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01"
 PROMISE_S = 2.0  #: a change acknowledged by the API holds everywhere after this (DESIGN 2)
+#: How much longer anything may take before a test fails: a machine that does other things too proves nothing by being
+#: slow. The benchmark measures; 1 holds every test to the letter.
+PATIENCE = float(os.environ.get("DECIDER_TEST_PATIENCE", "3"))
+ALLOWED_S = PROMISE_S * PATIENCE
 
 START_WITHIN_S = 40.0
 STOP_WITHIN_S = 20.0
@@ -55,7 +59,8 @@ def free_port() -> int:
 
 
 def eventually(probe: Callable[[], T | None], *, within_s: float, what: str = "") -> T:
-    """The first true value of `probe`, asked again and again; fail once `within_s` has passed."""
+    """The first true value of `probe`, asked again and again; fail once `within_s`, times PATIENCE, has passed."""
+    within_s *= PATIENCE
     started = time.monotonic()
     pause = threading.Event()
     while True:

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -315,7 +314,5 @@ def test_any_one_may_fail(cluster: Cluster, own_index: FakeIndex) -> None:
     for node in cluster.nodes:
         assert node.file("more", more.filename).body == more.data
     second.add_rule(action="block", project="more")
-    acknowledged = time.monotonic()
     for node in cluster.nodes:
         eventually(lambda node=node: node.file("more", more.filename).status == 403, within_s=PROMISE_S)  # type: ignore[misc]
-    assert time.monotonic() - acknowledged <= PROMISE_S

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.fake_index import FakeIndex
-from tests.stack import PIP_ACCEPT, PROMISE_S, Stack, eventually
+from tests.stack import ALLOWED_S, PIP_ACCEPT, PROMISE_S, Stack, eventually
 from tests.uploads import Distribution, make_wheel
 
 pytestmark = pytest.mark.stack
@@ -172,10 +172,10 @@ class Race:
                     pause.wait(chance.choice((0, 0, 0.05, 0.3)))
                 self.toggle.put()
                 acknowledged = time.monotonic()
-                pause.wait(PROMISE_S + HOLD_S)
+                pause.wait(ALLOWED_S + HOLD_S)
                 self.blocked.append((acknowledged, time.monotonic()))
                 self.toggle.take()
-            pause.wait(PROMISE_S)
+            pause.wait(ALLOWED_S)
         except Exception as error:  # noqa: BLE001 (the test reports it)
             self.faults.append(repr(error))
 
@@ -187,7 +187,7 @@ class Race:
                 {
                     permitted
                     for asked, answered, permitted in watch.seen
-                    if start + PROMISE_S <= asked and answered <= end
+                    if start + ALLOWED_S <= asked and answered <= end
                 }
                 for start, end in self.blocked
             ]
@@ -220,7 +220,7 @@ def ends_in(seconds: float) -> datetime:
 @pytest.mark.parametrize("clock", ["expires_at", "younger_than"])
 def test_what_time_changes(stack: Stack, index: FakeIndex, project: str, clock: str) -> None:
     """What is refused until a moment, in hot caches, is served within 2 s of that moment, and never before it."""
-    end = ends_in(5)
+    end = ends_in(8)
     uploaded = (end - timedelta(days=7)).strftime("%Y-%m-%dT%H:%M:%SZ")
     wheel = index.add(project, make_wheel(project, "1.0"), fields={"upload-time": uploaded})
     if clock == "expires_at":
@@ -254,7 +254,7 @@ def test_waiver_ends(stack: Stack, index: FakeIndex, project: str) -> None:
     """What a waiver permits is refused again within 2 s of its end, though page and file are hot; not for a while."""
     wheel = index.add(project, make_wheel(project, "1.0"))
     block = stack.add_rule(action="block", project=project)
-    end = ends_in(5)
+    end = ends_in(8)
     stack.add_rule(action="allow", project=project, lifts=[block["id"]], expires_at=end.isoformat())
     path = f"/files/{project}/{wheel.filename}"
     eventually(lambda: stack.get(path).status == 200, within_s=PROMISE_S)
@@ -269,8 +269,8 @@ def test_waiver_ends(stack: Stack, index: FakeIndex, project: str) -> None:
         )
         if is_permitted:
             permitted.append(asked)
-        return asked > end + timedelta(seconds=PROMISE_S + HOLD_S)
+        return asked > end + timedelta(seconds=ALLOWED_S + HOLD_S)
 
     left = (end - datetime.now(UTC)).total_seconds()
-    eventually(is_over, within_s=left + PROMISE_S + HOLD_S + 5)
-    assert max(permitted) < end + timedelta(seconds=PROMISE_S)
+    eventually(is_over, within_s=left + ALLOWED_S + HOLD_S + 5)
+    assert max(permitted) < end + timedelta(seconds=ALLOWED_S)

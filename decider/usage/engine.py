@@ -118,7 +118,7 @@ def open_engine(
 @contextmanager
 def _started(recent: IO[bytes] | None) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "decider.usage.engine_process"],
+        [sys.executable, "-P", "-m", "decider.usage.engine_process", str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         pass_fds=() if recent is None else (recent.fileno(),),

@@ -4,8 +4,10 @@ The only module that knows DuckDB. It never fetches an extension: what it needs 
 """
 
 import ctypes
+import os
 import signal
 import sys
+from contextlib import suppress
 from typing import IO
 
 import duckdb
@@ -21,10 +23,12 @@ THREADS = 2
 _BATCH = 2_000  #: rows in one line of an answer
 
 
-def main(questions: IO[bytes], answers: IO[bytes]) -> None:
-    """Answer until there are no more questions."""
+def main(questions: IO[bytes], answers: IO[bytes], *, parent: int) -> None:
+    """Answer until there are no more questions, or `parent` is gone."""
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # gone before it could be tied to us
+        return
     sources = msgspec.json.decode(questions.readline(), type=Sources)
     connection = duckdb.connect(
         config={
@@ -97,4 +101,5 @@ def _quoted(text: str) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.stdin.buffer, sys.stdout.buffer)
+    with suppress(BrokenPipeError):  # nobody waits for the answer any more
+        main(sys.stdin.buffer, sys.stdout.buffer, parent=int(sys.argv[1]))
