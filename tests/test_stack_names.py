@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.fake_index import FakeIndex
-from tests.stack import PROMISE_S, Stack, eventually
+from tests.stack import JSON_TYPE, PROMISE_S, Stack, eventually
 from tests.uploads import Distribution, make_wheel
 
 pytestmark = pytest.mark.stack
@@ -27,7 +27,14 @@ def blocked(shared_stack: Stack, shared_index: FakeIndex) -> Iterator[Blocked]:
     assert shared_stack.file(project, wheel.filename).body == wheel.data
     assert shared_stack.page(project).status == 200
     rule = shared_stack.add_rule(action="block", project=project)
-    eventually(lambda: shared_stack.file(project, wheel.filename).status == 403, within_s=PROMISE_S)
+
+    def holds() -> bool:
+        """Each is decided, and kept for its moment, on its own."""
+        pages = [shared_stack.page(project, accept=accept).body for accept in ("text/html", JSON_TYPE)]
+        file = shared_stack.file(project, wheel.filename)
+        return file.status == 403 and all(b"CVE-2026-1" in page for page in pages)
+
+    eventually(holds, within_s=PROMISE_S)
     yield Blocked(project, wheel)
     shared_stack.remove_rule(rule)
 

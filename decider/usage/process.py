@@ -68,7 +68,8 @@ def run_collector(load: Callable[[], Settings], *, clock: Callable[[], datetime]
 
 def _step_back() -> None:
     """Let everybody else go first, also where the kernel weighs sessions rather than processes (sched(7), autogroup)."""
-    os.nice(max(0, NICENESS - os.nice(0)))  # who was started with less keeps it: to take more needs a privilege
+    # Who was started with less keeps it: to take more needs a privilege.
+    os.nice(max(0, NICENESS - os.nice(0)))
     if os.getsid(0) == os.getpid():  # never the session of somebody's shell
         with suppress(OSError):
             Path("/proc/self/autogroup").write_text(str(NICENESS), encoding="ascii")
