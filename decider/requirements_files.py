@@ -14,13 +14,9 @@ from urllib.parse import unquote, urlsplit
 
 from packaging.pylock import Package, Pylock, PylockValidationError
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
+from packaging.specifiers import SpecifierSet
+from packaging.utils import parse_sdist_filename, parse_wheel_filename
+from packaging.version import Version
 
 from decider.errors import Fault, InvalidName, InvalidRequest
 from decider.names import NormalizedName, parse_project_name
@@ -34,6 +30,11 @@ _LOCAL = re.compile(r"file:|\.{1,2}$|[^\s@]*[/\\]|[^\s@]+\.(?:whl|zip|tar\.\w+|t
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PYLOCK = re.compile(r"pylock(?:\.[^.]+)?\.toml\Z")
 _SOURCES = re.compile(r"(?:git|hg|svn|bzr)\+")
+_MAX_REQUIREMENT = (
+    2_000  #: characters of one, its options apart: its parts are held against each file of a project
+)
+_KEY_PART = r"""(?:[\w-]++|"(?>\\.|[^"\\\n])*+"|'[^'\n]*+')"""
+_DEEP_KEY = re.compile(rf"(?<![\w\\-]){_KEY_PART}(?:[ \t]*+\.[ \t]*+{_KEY_PART}){{32}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def wanted_file(filename: str) -> Wanted:
             project = parse_project_name(parse_wheel_filename(filename)[0])
         else:
             project = parse_project_name(parse_sdist_filename(filename)[0])
-    except (InvalidWheelFilename, InvalidSdistFilename, InvalidName) as error:
+    except (ValueError, InvalidName) as error:  # also the int of a version of thousands of digits
         raise _refused("filename", f"`{filename[:80]}` tells no project: name that too") from error
     return Wanted(project, None, (filename,))
 
@@ -114,6 +115,8 @@ def _requirement(line: str) -> Wanted | None:
     line = _OPTIONS_AFTER.sub("", line)
     if line.startswith("-") or _SOURCES.match(line):
         return None
+    if len(line) > _MAX_REQUIREMENT:
+        raise _refused("", f"is longer than {_MAX_REQUIREMENT} characters")
     if _URL.match(line) and not line.startswith("file:"):
         return wanted_file(_last_component(line))
     if _LOCAL.match(line):
@@ -121,7 +124,7 @@ def _requirement(line: str) -> Wanted | None:
     try:
         requirement = Requirement(line)
         project = parse_project_name(requirement.name)
-    except (InvalidRequirement, InvalidName) as error:
+    except (InvalidRequirement, InvalidName, RecursionError) as error:  # parentheses in markers nest
         raise _refused("", f"`{line[:80]}` is no requirement") from error
     if requirement.url is None:
         return Wanted(project, requirement.specifier or None)
@@ -135,16 +138,23 @@ def _requirement(line: str) -> Wanted | None:
 
 
 def _last_component(url: str) -> str:
-    return unquote(urlsplit(url).path.rsplit("/", 1)[-1])
+    try:
+        path = urlsplit(url).path
+    except ValueError as error:
+        raise _refused("", f"`{url[:80]}` is no URL") from error
+    return unquote(path.rsplit("/", 1)[-1])
 
 
 # Lock files
 
 
 def _toml(text: str) -> dict[str, Any]:
+    # The parser's time grows with the square of a key's parts: 100,000 of them would keep a process for minutes.
+    if _DEEP_KEY.search(text):
+        raise _refused("", "no lock file: it has more than 32 names joined by dots")
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also the int of thousands of digits
         raise _refused("", f"no TOML: {error}") from error
 
 
@@ -172,13 +182,13 @@ def _uv_package(package: Any) -> Wanted | None:
         if not source.keys() & {"registry", "url"}:
             return None  # a folder, a workspace member, a repository of sources
         project = parse_project_name(package["name"])
-        specifier = SpecifierSet(f"=={package['version']}")
+        specifier = SpecifierSet(f"=={Version(package['version'])}")
         files = [*([package["sdist"]] if "sdist" in package else []), *package.get("wheels", [])]
         named = [file.get("url") or file.get("path") or file.get("filename") for file in files]
         if "url" in source:
             named = [source["url"]]
         return Wanted(project, specifier, tuple(_last_component(name) for name in named if name))
-    except (KeyError, TypeError, AttributeError, ValueError, InvalidName, InvalidSpecifier) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, InvalidName) as error:
         raise _refused("", "no name, version and source that can be read") from error
 
 
@@ -186,7 +196,7 @@ def _pylock(document: Mapping[str, Any]) -> list[Wanted]:
     try:
         lock = Pylock.from_dict(document)
         return [wanted for package in lock.packages if (wanted := _pylock_package(package))]
-    except (PylockValidationError, InvalidName) as error:
+    except (PylockValidationError, ValueError, InvalidName, RecursionError) as error:
         raise _refused("", str(error).replace("\n", " ")) from error
 
 

@@ -105,6 +105,8 @@ def test_absent(api: Api, query: str, detail: str) -> None:
         ("filename=whatever", "filename"),
         ("project=-x", "project"),
         ("project=demo&version=soon", "version"),
+        (f"project=demo&version={'9' * 5_000}", "version"),
+        (f"filename=demo-{'9' * 5_000}.tar.gz", "filename"),
         ("project=demo&repository=nope", "repository"),
         ("project=demo&limit=1", "limit"),
     ],

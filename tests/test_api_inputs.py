@@ -54,6 +54,20 @@ def test_no_json(api: Api, body: bytes) -> None:
     assert found
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/rules", b'{"action": "block", "project": "demo", "reason": "x", "action": "allow"}'),
+        ("PUT", "/rulesets/feed", b'{"rules": [{"project": "demo", "action": "block", "action": "yank"}]}'),
+        ("POST", "/tokens", b'{"name": "ci", "action": 1, "role": "reader", "action": 2}'),
+    ],
+)
+def test_member_given_twice(api: Api, method: str, path: str, body: bytes) -> None:
+    """A JSON object that says two things under one name is refused: whoever reviewed it may have read the other."""
+    response = api.call(method, path, data=body, content_type=JSON)
+    assert faults(response) == {"action": "is given more than once"}
+
+
 @pytest.mark.parametrize(("path", "method"), [("/rules", "POST"), ("/tokens", "POST"), ("/explain", "POST")])
 def test_body_limit(api: Api, path: str, method: str) -> None:
     """A body over 1 MB is refused: 413, also when its length is not declared."""

@@ -92,6 +92,10 @@ def test_wheel_nested_info() -> None:
         (((f"{INFO}/METADATA", core_metadata("other", "1.0")),), "its METADATA names the project `other`"),
         (((f"{INFO}/METADATA", core_metadata("demo", "2.0")),), "its METADATA names the version `2.0`"),
         (((f"{INFO}/METADATA", core_metadata("demo", "one")),), "its METADATA names the version `one`"),
+        (
+            ((f"{INFO}/METADATA", core_metadata("demo", "9" * 5_000)),),  # more digits than int() reads
+            f"its METADATA names the version `{'9' * 80}`",
+        ),
         (((f"{INFO}/METADATA", b"Version: 1.0\n"),), "its METADATA has no Name"),
         (((f"{INFO}/METADATA", b"Name: demo\n"),), "its METADATA has no Version"),
         (((f"{INFO}/METADATA", METADATA + b"Name: other\n"),), "its METADATA has more than one Name"),

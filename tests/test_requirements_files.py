@@ -8,6 +8,7 @@ from decider.names import NormalizedName
 from decider.requirements_files import Wanted, parse_wanted, wanted_file
 
 DEMO = NormalizedName("demo")
+DIGITS = "9" * 5_000  #: more than int() reads
 WHEEL = "demo-1.0+local.1-py3-none-any.whl"
 
 
@@ -61,6 +62,60 @@ def test_requirements_faults() -> None:
         "line 7",
     ]
     assert caught.value.faults[1].detail == "names another file: its lines are wanted here"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (f"demo=={DIGITS}", "is longer than 2000 characters"),
+        ("demo" + ",".join([">=1"] * 200_000), "is longer than 2000 characters"),
+        (f"https://index.example/demo-{DIGITS[:4_500]}.tar.gz", "is longer than 2000 characters"),
+        ("demo; " + "(" * 1_900, "is no requirement"),
+        ("https://[index.example/demo-1.0.tar.gz", "is no URL"),
+        ("demo @ https://[index.example/demo-1.0.tar.gz", "is no requirement|is no URL"),
+    ],
+    ids=["digits", "specifiers", "digits of a file", "parentheses", "URL", "direct URL"],
+)
+def test_requirements_made_to_hurt(line: str, told: str) -> None:
+    """A line that would cost more than it can mean, or that a parser stumbles over, is refused by its number."""
+    with pytest.raises(InvalidRequest, match=told) as caught:
+        parse_wanted(f"demo\n{line}\n", filename="requirements.txt")
+    assert [fault.field for fault in caught.value.faults] == ["line 2"]
+
+
+def test_requirement_with_many_hashes() -> None:
+    """How many hashes a requirement has does not matter."""
+    line = "demo==1.0" + "".join(f" \\\n    --hash=sha256:{number:064x}" for number in range(100))
+    assert parse_wanted(line, filename="requirements.txt") == [Wanted(DEMO, SpecifierSet("==1.0"))]
+
+
+@pytest.mark.parametrize("filename", ["uv.lock", "pylock.toml"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a." * 100_000 + "a = 1",
+        " . ".join(["'%'"] * 100_000) + " = 1",
+        '["\\"' + '"."'.join("a" * 100_000) + '"]',
+        f"version = {DIGITS}",
+        "a = " + "[" * 50_000,
+        (
+            "version = 1\nlock-version = '1.0'\ncreated-by = 'x'\n[[package]]\nname = 'demo'\n"
+            f"version = '{DIGITS}'\nsource = {{registry = 'x'}}\n[[packages]]\nname = 'demo'\n"
+            f"version = '{DIGITS}'\narchive = {{url = 'x', hashes = {{}}}}"
+        ),
+        (
+            "version = 1\nlock-version = '1.0'\ncreated-by = 'x'\n[[package]]\nname = 'demo'\nversion = '1'\n"
+            "source = {url = 'https://[x'}\n[[packages]]\nname = 'demo'\n"
+            "archive = {url = 'https://[x/demo-1.zip', hashes = {sha256 = 'ab'}}"
+        ),
+        f"lock-version = '1.0'\ncreated-by = 'x'\n[[packages]]\nname = 'demo'\nmarker = '{'(' * 50_000}'",
+    ],
+    ids=["key", "quoted key", "table", "digits", "nesting", "version", "URL", "marker"],
+)
+def test_lock_made_to_hurt(text: str, filename: str) -> None:
+    """A lock file that would keep its parser busy, or that it stumbles over, is refused."""
+    with pytest.raises(InvalidRequest):
+        parse_wanted(text, filename=filename)
 
 
 UV_LOCK = """
@@ -175,6 +230,6 @@ def test_wanted_file() -> None:
     """A distribution file's own name tells its project; any other name is refused."""
     assert wanted_file("De_mo-1.0.tar.gz") == Wanted(NormalizedName("de-mo"), None, ("De_mo-1.0.tar.gz",))
     assert wanted_file("demo-1.0-py3-none-any.whl").project == "demo"
-    for name in ("demo", "demo.whl", "demo.exe", "../x-1.tar.gz"):
+    for name in ("demo", "demo.whl", "demo.exe", "../x-1.tar.gz", f"demo-{DIGITS}.zip"):
         with pytest.raises(InvalidRequest):
             wanted_file(name)

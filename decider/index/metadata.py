@@ -19,7 +19,7 @@ from email.parser import BytesHeaderParser
 from typing import IO, Any, BinaryIO, cast
 
 import msgspec
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from decider.errors import InvalidName, UnreadableDistribution
 from decider.names import NormalizedName, parse_project_name
@@ -258,7 +258,7 @@ def _normalized(name: str) -> NormalizedName | None:
 def _parsed(version: str) -> Version | None:
     try:
         return Version(version)
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, and the int of thousands of digits
         return None
 
 

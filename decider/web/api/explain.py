@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from flask import Response
 from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from decider.errors import (
     FileNotListed,
@@ -143,5 +143,5 @@ def _require_repository(name: str) -> None:
 def _exactly(version: str) -> SpecifierSet:
     try:
         return SpecifierSet(f"=={Version(version)}", prereleases=True)
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, and the int of thousands of digits
         refuse("version", f"`{version[:80]}` is no PEP 440 version")

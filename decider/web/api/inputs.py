@@ -3,9 +3,11 @@
 What the values mean may not be added here.
 """
 
+import json
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Generic, NoReturn, TypeVar
@@ -141,13 +143,22 @@ _JSON = ("application/json",)
 def _json_object(media_types: Collection[str], max_bytes: int) -> dict[str, Any]:
     if request.mimetype not in media_types:
         raise UnsupportedMediaType(f"send {' or '.join(media_types)}")
+    body = _read_bytes(max_bytes)
     try:
-        value = msgspec.json.decode(_read_bytes(max_bytes))
+        value = msgspec.json.decode(body)
+        json.loads(body, object_pairs_hook=_require_distinct, parse_int=str)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         refuse("", f"the body is no JSON: {error}")
     if not isinstance(value, dict):
         refuse("", "the body is no JSON object")
     return value
+
+
+def _require_distinct(members: Sequence[tuple[str, object]]) -> None:
+    """Raise InvalidRequest where a name stands twice: readers would differ in which they believe (RFC 8259, 4)."""
+    if len(dict(members)) < len(members):
+        ((twice, _),) = Counter(name for name, _ in members).most_common(1)
+        refuse(twice[:80], "is given more than once")
 
 
 def _read_bytes(max_bytes: int) -> bytes:
