@@ -9,7 +9,7 @@ from decider.settings import Settings
 
 __all__ = ["CacheSpace", "cache_space", "decisions_folder"]
 
-_MEMORY = Path("/dev/shm")  # noqa: S108 (what lies there has mode 0700)
+_MEMORY = Path("/dev/shm")  # noqa: S108 (what lies there is closed to others, and refused where they made it)
 _MB = 1024 * 1024
 _DECISIONS_BYTES = 512 * _MB  #: at most, and half of what the file system in memory holds
 _DECISION_BYTES = 5 * 1024  #: an entry of one page, and what the kernel keeps of it
@@ -26,14 +26,17 @@ class CacheSpace:
     min_free: int  #: bytes
 
 
-def decisions_folder(settings: Settings) -> Path | None:
+def decisions_folder(settings: Settings, *, by_hand: bool = False) -> Path | None:
     """Where decisions are kept: in memory; None where there is no such place, and in data_dir then.
 
     Decisions with readers' tokens in their keys never go to a disk: their place is named even where it is not there.
+    (!) Everybody may write to the place itself, so the folder lies in one that only we can write to: nginx, as root,
+    gives it to its own user by name. `by_hand`: for an nginx that others start, which makes one beside that by itself.
     """
     if settings.read_access != "token" and not os.access(_MEMORY, os.W_OK | os.X_OK):
         return None
-    return _MEMORY / f"decider-{sha256(settings.data_dir.encode()).hexdigest()[:16]}"
+    ours = f"decider-{sha256(settings.data_dir.encode()).hexdigest()[:16]}"
+    return _MEMORY / f"{ours}-by-hand" if by_hand else _MEMORY / ours / "decisions"
 
 
 def cache_space(settings: Settings) -> CacheSpace:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from decider.caches import decisions_folder
@@ -10,6 +11,10 @@ from decider.settings import Settings
 from decider.worker_user import WorkerUser
 
 __all__ = ["prepare_data_dir", "replace_file"]
+
+# login.defs(5), UID_MIN
+_FIRST_PERSON = 1000
+_NOBODY = 65_534
 
 
 def prepare_data_dir(settings: Settings, user: WorkerUser | None) -> Path:
@@ -31,10 +36,12 @@ def prepare_data_dir(settings: Settings, user: WorkerUser | None) -> Path:
             # (!) Nobody else's: copies of packages whose own folder others may not read lie in `staged`.
             folder.chmod(0o750)
             if user is not None:
-                os.chown(folder, user.uid if name in {"cache", "temp"} else 0, user.gid)
+                # (!) Not to nginx's user, who could put a link in the place of a folder that nginx, as root, gives it.
+                os.chown(folder, 0, user.gid)
         if settings.cache_dir is not None:
             _prepare_cache_dir(Path(settings.cache_dir), data_dir, user)
         _prepare_decisions_folder(decisions_folder(settings), user)
+        _refuse_open(decisions_folder(settings, by_hand=True))
     except OSError as error:
         raise CannotStart(f"data_dir {data_dir}: {error.strerror}") from error
     return data_dir
@@ -52,37 +59,60 @@ def _make_default_packages(settings: Settings) -> None:
 def _prepare_cache_dir(folder: Path, data_dir: Path, user: WorkerUser | None) -> None:
     """Make the folder for what nginx keeps, of this decider alone, where its user can reach it; raise CannotStart."""
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    if user is not None:
+        # (!) Ours before anything in it is written: nginx makes its own folders there, and gives them to its user.
+        os.chown(folder, 0, user.gid)
+        folder.chmod(0o750)
     # (!) Two that share one would serve each other's pages of indexes that only have the same name.
     mark = folder / "data_dir"
     if not mark.exists():
         replace_file(mark, f"{data_dir}\n".encode(), 0o644)
     elif mark.read_text().rstrip("\n") != str(data_dir):
         raise CannotStart(f"cache_dir {folder}: belongs to the decider of {mark.read_text().strip()}")
-    if user is not None:
-        os.chown(folder, user.uid, user.gid)
-        if not user.can_read(folder):
-            raise CannotStart(f"cache_dir {folder}: {user.name}, whom nginx runs as, cannot reach it")
+    if user is not None and not user.can_read(folder):
+        raise CannotStart(f"cache_dir {folder}: {user.name}, whom nginx runs as, cannot reach it")
 
 
 def _prepare_decisions_folder(folder: Path | None, user: WorkerUser | None) -> None:
-    """Make the folder in memory for decisions, for nginx's own user alone: keys hold tokens; raise CannotStart."""
+    """Make the folder around the one in memory where nginx keeps decisions: keys hold tokens; raise CannotStart."""
     if folder is None:
         return
-    if not folder.parent.is_dir():
-        raise CannotStart(f'read_access = "token" keeps decisions in memory, and there is no {folder.parent}')
-    folder.mkdir(mode=0o700, exist_ok=True)
-    owner = user.uid if user is not None else os.geteuid()
+    place = folder.parent
+    if not place.parent.is_dir():
+        raise CannotStart(f'read_access = "token" keeps decisions in memory, and there is no {place.parent}')
+    with suppress(FileExistsError):
+        place.mkdir(mode=0o700)
+    # (!) Whoever has an account here may have been first, with a folder or a link: what is opened is what is looked at.
+    try:
+        handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise CannotStart(f"{place} belongs to someone else: remove it") from error
+    try:
+        if os.fstat(handle).st_uid != os.geteuid():
+            raise CannotStart(f"{place} belongs to someone else: remove it")
+        if user is not None:
+            os.fchown(handle, -1, user.gid)
+        os.fchmod(handle, 0o700 if user is None else 0o710)
+    finally:
+        os.close(handle)
+
+
+def _refuse_open(folder: Path | None) -> None:
+    """Raise CannotStart where a person made, or can look into, what an nginx run by hand keeps decisions in."""
+    if folder is None or not os.path.lexists(folder):
+        return
     found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {owner, os.geteuid()}:
-        raise CannotStart(f"{folder} belongs to someone else")
-    folder.chmod(0o700)
-    os.chown(folder, owner, -1)
+    # Which user that nginx has is not known here: ours, or one of those that are no person's.
+    is_owned_well = found.st_uid in {os.geteuid(), _NOBODY} or found.st_uid < _FIRST_PERSON
+    if not stat.S_ISDIR(found.st_mode) or not is_owned_well or found.st_mode & 0o077:
+        raise CannotStart(f"{folder} belongs to someone else: remove it")
 
 
 def replace_file(path: Path, content: bytes, mode: int) -> None:
     """Replace a file at once, so that who reads it sees the old or the new one."""
     fresh = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as handle:
-        os.fchmod(handle.fileno(), mode)  # one that a crash left has the mode that it had
+    fresh.unlink(missing_ok=True)  # one that a crash left
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as handle:
+        os.fchmod(handle.fileno(), mode)  # whatever the umask
         handle.write(content)
     fresh.replace(path)

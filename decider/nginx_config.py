@@ -114,7 +114,7 @@ def render_nginx_config(
         "tls_key": settings.tls_key,
         "by_token": settings.read_access == "token",
         "reader_key": "$http_authorization|" if settings.read_access == "token" else "",
-        "decisions_folder": str(decisions_folder(settings) or ""),
+        "decisions_folder": str(decisions_folder(settings, by_hand=bool(prefix)) or ""),
         "cache_folder": settings.cache_dir or f"{prefix}cache",
         "space": cache_space(settings),
         "repositories": "|".join(repository.name for repository in settings.repositories),

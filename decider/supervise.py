@@ -244,7 +244,7 @@ class Supervisor:
             child.stop()
         in_memory = decisions_folder(self._settings)
         if in_memory is not None:
-            shutil.rmtree(in_memory, ignore_errors=True)
+            shutil.rmtree(in_memory.parent, ignore_errors=True)
         for left in (SOCKET, "run/nginx.pid"):
             (self._data_dir / left).unlink(missing_ok=True)
 

@@ -5,10 +5,12 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from decider import caches
 from decider.store.transactional import TransactionalStore
 from tests.fake_index import FakeIndex
 from tests.redis_server import RedisServer
@@ -36,6 +38,14 @@ def running(stack: Stack) -> Iterator[Stack]:
         yield stack
     finally:
         stack.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _memory() -> Iterator[None]:
+    """A place of the tests' own for what would be left in memory by what runs in their process."""
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(prefix="decider-tests-") as folder:
+        patch.setattr(caches, "_MEMORY", Path(folder))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 import http.client
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import stat
@@ -366,7 +368,15 @@ class Stack:
             self.stop()
         finally:
             self.kill()
+            self._forget_decisions()
             self._folder.cleanup()
+
+    def _forget_decisions(self) -> None:
+        """Remove what a killed one has left in memory, where its folder's removal does not reach."""
+        config = self.data_dir / "run" / "nginx.conf"
+        if config.is_file():
+            for place in re.findall(r'proxy_cache_path "(/[^"]+)/decisions"', config.read_text()):
+                shutil.rmtree(place, ignore_errors=True)
 
     def log_text(self, limit: int = 20_000) -> str:
         """The end of what it printed, and of its error logs."""

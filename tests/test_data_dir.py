@@ -2,16 +2,20 @@
 
 import os
 import stat
+from itertools import product
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from decider import caches
+from decider.caches import decisions_folder
 from decider.data_dir import prepare_data_dir, replace_file
 from decider.errors import CannotStart
 from decider.settings import IndexSettings, Settings
 from decider.worker_user import WorkerUser
+
+NOBODY = WorkerUser("nobody", "nogroup", 65_534, 65_534)
 
 
 @pytest.fixture
@@ -61,14 +65,13 @@ def test_loose_modes_are_tightened(settings: Settings) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
 def test_nginx_gets_what_it_needs(settings: Settings) -> None:
-    """nginx's user writes caches, reads what it serves, and owns nothing else; it reaches all of it from data_dir."""
-    user = WorkerUser("nobody", "nogroup", 65_534, 65_534)
+    """nginx's user reaches what it reads and its own folders from data_dir, and owns none that nginx's master gives away."""
+    user = NOBODY
     Path(settings.data_dir).mkdir(parents=True, mode=0o700)
     data_dir = prepare_data_dir(settings, user)
     assert mode(data_dir) & 0o011 == 0o011
     owners = {folder.name: (folder.stat().st_uid, folder.stat().st_gid) for folder in data_dir.iterdir()}
-    assert owners["cache"] == owners["temp"] == (user.uid, user.gid)
-    for name in ("run", "logs", "metadata", "staged"):
+    for name in ("run", "cache", "temp", "logs", "metadata", "staged"):
         assert owners[name] == (0, user.gid), name
         assert mode(data_dir / name) == 0o750
 
@@ -89,14 +92,50 @@ def test_default_packages_are_made(settings: Settings, tmp_path: Path) -> None:
 
 
 def test_decisions_in_memory_are_private(settings: Settings, tmp_path: Path) -> None:
-    """Where decisions are kept in memory nobody but nginx's own user looks, and nobody else can have been first."""
+    """Where decisions are kept in memory nobody looks but ourselves, and nginx's user on its way to a folder of its own."""
     prepare_data_dir(settings, None)
     (folder,) = (tmp_path / "memory").iterdir()
+    assert decisions_folder(settings) == folder / "decisions"
+    folder.chmod(0o777)
+    prepare_data_dir(settings, None)
     assert mode(folder) == 0o700
-    folder.rmdir()
-    folder.symlink_to(tmp_path)
+    if os.geteuid() == 0:
+        prepare_data_dir(settings, NOBODY)
+        assert (folder.stat().st_uid, folder.stat().st_gid, mode(folder)) == (0, NOBODY.gid, 0o710)
+
+
+@pytest.mark.parametrize(
+    ("trap", "by_hand"),
+    [*product(["link", "dangling link", "file", "somebody's folder"], [False, True]), ("open folder", True)],
+)
+def test_somebody_was_first(settings: Settings, tmp_path: Path, trap: str, by_hand: bool) -> None:
+    """What a local user has put where decisions will be kept in memory is told, and not touched."""
+    place = decisions_folder(settings, by_hand=by_hand)
+    assert place is not None
+    place = place if by_hand else place.parent
+    target = tmp_path / "target"
+    target.mkdir(mode=0o755)
+    match trap:
+        case "link":
+            place.symlink_to(target)
+        case "dangling link":
+            place.symlink_to(tmp_path / "absent")
+        case "file":
+            place.write_bytes(b"")
+        case "somebody's folder":
+            if os.geteuid() != 0:
+                pytest.skip("only root gives folders away")
+            place.mkdir(mode=0o700)
+            os.chown(place, 12_345, 12_345)
+        case "open folder":
+            place.mkdir()
+            place.chmod(0o777)
+    before = place.lstat()
     with pytest.raises(CannotStart, match="belongs to someone else"):
         prepare_data_dir(settings, None)
+    assert (place.lstat().st_uid, place.lstat().st_mode) == (before.st_uid, before.st_mode)
+    assert (target.stat().st_uid, mode(target)) == (os.geteuid(), 0o755)
+    assert not (tmp_path / "absent").exists()
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -125,6 +164,24 @@ def test_caches_elsewhere(settings: Settings, tmp_path: Path) -> None:
     assert mode(place) & 0o007 == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
+def test_links_in_the_caches_lead_nowhere(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nginx's user has left among its caches gets nothing of root's written elsewhere."""
+    monkeypatch.setattr(WorkerUser, "can_read", lambda *_: True)  # it cannot reach a test's folders
+    place = tmp_path / "ssd"
+    place.mkdir()
+    os.chown(place, NOBODY.uid, NOBODY.gid)
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (place / "data_dir.new").symlink_to(victim)
+    prepare_data_dir(msgspec.structs.replace(settings, cache_dir=str(place)), NOBODY)
+    assert victim.read_text() == "precious"
+    assert (place / "data_dir").read_text() == f"{settings.data_dir}\n"
+    assert place.stat().st_uid == 0
+
+
 def test_caches_of_another_decider(settings: Settings, tmp_path: Path) -> None:
     """Two deciders never share a cache_dir: indexes of one name may be different indexes."""
     elsewhere = msgspec.structs.replace(settings, cache_dir=str(tmp_path / "ssd"))
@@ -140,6 +197,5 @@ def test_caches_out_of_reach(settings: Settings, tmp_path: Path) -> None:
         pytest.skip("to give a folder to another user takes root")
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    user = WorkerUser("nobody", "nogroup", 65_534, 65_534)
     with pytest.raises(CannotStart, match="nobody, whom nginx runs as, cannot reach it"):
-        prepare_data_dir(msgspec.structs.replace(settings, cache_dir=str(closed / "caches")), user)
+        prepare_data_dir(msgspec.structs.replace(settings, cache_dir=str(closed / "caches")), NOBODY)

@@ -24,12 +24,13 @@ PUBLIC = IndexSettings(name="public", url="http://127.0.0.1:3141/simple/")
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data_dir whose name has what nginx's syntax is made of, and a folder is free to have."""
     made = tmp_path / "a folder; with {odd} 'chars' #"
     for name in ("run", "cache", "temp", "logs", "metadata", "staged"):
         (made / name).mkdir(parents=True)
     trustme.CA().cert_pem.write_to_path(str(made / "ca.pem"))
+    monkeypatch.setattr(caches, "_MEMORY", tmp_path)
     return made
 
 
@@ -51,9 +52,16 @@ def render(settings: Settings, *, prefix: str = "", user: WorkerUser | None = No
     return render_nginx_config(settings, prefix=prefix, user=user)
 
 
+def write(folder: Path, text: str) -> None:
+    """Put the configuration where nginx is pointed to, and make the folder that its decisions' is made in."""
+    for place in re.findall(r'proxy_cache_path "(/[^"]+)/decisions"', text):
+        Path(place).mkdir(exist_ok=True)
+    (folder / "run" / "nginx.conf").write_text(text)
+
+
 def fault(folder: Path, text: str) -> str | None:
     """What nginx finds wrong with it."""
-    (folder / "run" / "nginx.conf").write_text(text)
+    write(folder, text)
     return nginx_fault(folder, "run/nginx.conf")
 
 
@@ -217,7 +225,9 @@ def test_decisions_are_in_memory(settings: Settings, monkeypatch: pytest.MonkeyP
     place = decisions_folder(settings)
     assert place == decisions_folder(by_token)
     assert f'proxy_cache_path "{place}" ' in render(settings)
-    assert place != decisions_folder(changed(settings, data_dir="/elsewhere"))
+    by_hand = decisions_folder(settings, by_hand=True)
+    assert f'proxy_cache_path "{by_hand}" ' in render(settings, prefix="/srv/decider/")
+    assert len({place, by_hand, decisions_folder(changed(settings, data_dir="/elsewhere"))}) == 3
     monkeypatch.setattr(caches, "_MEMORY", Path("/absent"))
     assert decisions_folder(settings) is None
     assert 'proxy_cache_path "cache/decisions" ' in render(settings)
@@ -424,7 +434,7 @@ def test_nginx_is_asked_with_the_right_folder(folder: Path, settings: Settings) 
 def test_master_runs_what_it_tests(folder: Path, settings: Settings) -> None:
     """The accepted configuration is dumped whole by nginx: no include is left to be read from elsewhere."""
     text = render(settings)
-    (folder / "run" / "nginx.conf").write_text(text)
+    write(folder, text)
     dumped = subprocess.run(
         ["nginx", "-T", "-q", "-p", "./", "-e", "stderr", "-c", "run/nginx.conf"],
         cwd=folder,
