@@ -7,7 +7,7 @@ from pathlib import Path
 
 from decider.settings import Settings
 
-__all__ = ["CacheSpace", "cache_space", "decisions_folder"]
+__all__ = ["CacheSpace", "cache_folder", "cache_space", "decisions_folder"]
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 (what lies there is closed to others, and refused where they made it)
 _MB = 1024 * 1024
@@ -37,6 +37,11 @@ def decisions_folder(settings: Settings, *, by_hand: bool = False) -> Path | Non
         return None
     ours = f"decider-{sha256(settings.data_dir.encode()).hexdigest()[:16]}"
     return _MEMORY / f"{ours}-by-hand" if by_hand else _MEMORY / ours / "decisions"
+
+
+def cache_folder(settings: Settings) -> Path:
+    """Where pages and files are kept."""
+    return Path(settings.cache_dir or Path(settings.data_dir) / "cache")
 
 
 def cache_space(settings: Settings) -> CacheSpace:

@@ -6,6 +6,7 @@ What the processes are for may not be added here.
 import ctypes
 import logging
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -35,13 +36,18 @@ class Process:
         *,
         cwd: Path,
         stop_signal: signal.Signals,
+        max_file_bytes: int | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`stop_signal` asks for a graceful end, of the process and of each of its own."""
+        """`stop_signal` asks for a graceful end, of the process and of each of its own.
+
+        `max_file_bytes`: whatever they write beyond that into one file fails (EFBIG).
+        """
         self.name = name
         self._command = command
         self._cwd = cwd
         self._stop_signal = stop_signal
+        self._max_file_bytes = max_file_bytes
         self._monotonic = monotonic
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0  # monotonic, as all times here
@@ -59,10 +65,22 @@ class Process:
             self._command,
             cwd=self._cwd,
             stdin=subprocess.DEVNULL,
-            preexec_fn=_in_child,  # noqa: PLW1509 (the supervisor has one thread)
+            preexec_fn=self._in_child,  # noqa: PLW1509 (the supervisor has one thread)
             start_new_session=True,
         )
         self._started_at = self._monotonic()
+
+    def _in_child(self) -> None:
+        """Between fork and exec: end with the supervisor, however it ends, and take signals again (prctl(2))."""
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if self._max_file_bytes is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an error to handle, not an end
+            _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+            limit = (
+                self._max_file_bytes if most == resource.RLIM_INFINITY else min(self._max_file_bytes, most)
+            )
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, if it runs."""
@@ -124,9 +142,3 @@ class Process:
                     time.sleep(_POLL_S)
                 continue
             return
-
-
-def _in_child() -> None:
-    """Between fork and exec: end with the supervisor, however it ends, and take signals again (prctl(2))."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -18,7 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from decider.caches import decisions_folder
+from decider.arrivals import MAX_FILE_BYTES, stop_endless
+from decider.caches import cache_folder, decisions_folder
 from decider.data_dir import prepare_data_dir, replace_file
 from decider.errors import CannotStart, DeciderError, InvalidSettings
 from decider.index.hosts import host_and_port
@@ -77,6 +78,7 @@ class Supervisor:
                 [find_nginx(), "-p", "./", "-e", "stderr", "-c", _CONFIG, "-g", "daemon off;"],
                 cwd=self._data_dir,
                 stop_signal=signal.SIGQUIT,
+                max_file_bytes=MAX_FILE_BYTES,
             ),
         ]
         try:
@@ -179,12 +181,13 @@ class Supervisor:
             for child in self._children:
                 child.revive()
             is_whole = all(child.is_running for child in self._children)
-            got = signal.sigtimedwait(_SIGNALS, 5.0 if is_whole else 0.5)
+            got = signal.sigtimedwait(_SIGNALS, 1.0 if is_whole else 0.5)
             number = got.si_signo if got is not None else 0
             if number in {signal.SIGTERM, signal.SIGINT}:
                 return
             self._is_reload_wanted = number == signal.SIGHUP
             self._turn_over_logs()
+            stop_endless(cache_folder(self._settings))
             if time.monotonic() >= resolve_at:
                 resolve_at = time.monotonic() + _RESOLVE_EVERY_S
                 self._follow_addresses()

@@ -147,6 +147,19 @@ def test_index_that_cannot_be_asked(
         assert "X-Decider-Verdict" not in refused.headers
 
 
+@pytest.mark.parametrize("kind", ["file", "page"])
+def test_words_take_no_second_question(client: FlaskClient, harness: Harness, kind: str) -> None:
+    """What an index did not answer is told in the words of the decision, without asking it for as long again."""
+    harness.internal.error = UnreadablePage("internal", "it is `\x1b\r\n\xe9` and not JSON")
+    decision = ask(client, f"/decision/{kind}", file=WHEEL, format="json")
+    again = ask(client, f"/refusal/{kind}", file=WHEEL, format="json")
+    harness.internal.error = AssertionError("asked again")  # type: ignore[assignment]
+    refused = ask(client, f"/refusal/{kind}", file=WHEEL, format="json", failed=header(decision, "Failed"))
+    assert (refused.status_code, refused.content_type) == (502, "application/problem+json")
+    assert refused.data == again.data
+    assert "not JSON" in json.loads(refused.data)["detail"]
+
+
 def test_rules_too_old(client: FlaskClient, harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there are no rules to decide by the decision is no, and the words are 503 without details of the store."""
     harness.public.publish("demo", WHEEL)

@@ -25,7 +25,7 @@ COLUMNS: tuple[frozenset[str], ...] = tuple(
         "explanations index store",
         "snapshots writes usage webhooks worker_user caches",
         "ownership project_lists nginx_config",
-        "repository data_dir log_files",
+        "repository data_dir log_files arrivals",
         "services",
         "web",
         "wsgi",

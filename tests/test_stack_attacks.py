@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fake_index import FakeIndex, Reply, _Handler, hang, headers, status
-from tests.stack import PIP_ACCEPT, Stack, eventually
+from tests.stack import JSON_TYPE, PIP_ACCEPT, Stack, eventually
 from tests.uploads import make_wheel
 
 pytestmark = pytest.mark.stack
@@ -61,6 +61,39 @@ def test_index_page_does_not_live_for_ever(own_index: FakeIndex, new_stack: Call
         within_s=10,
         what="the new page",
     )
+
+
+def test_page_without_end(own_index: FakeIndex, new_stack: Callable[..., Stack]) -> None:
+    """A page without end is 502 after one question, takes no more than its share of the disk, and is forgotten."""
+    stack = new_stack(index_url=own_index.url)
+    stack.start()
+    wheel = own_index.add("demo", make_wheel("demo", "1.0"))
+    is_cut = threading.Event()
+
+    def without_end(_: Reply, wire: _Handler) -> None:
+        """Until it has been cut; then as if that had been all."""
+        wire.send_reply(Reply(200, {"Content-Type": JSON_TYPE, "Transfer-Encoding": "chunked"}))
+        part = b"100000\r\n" + b" " * 2**20 + b"\r\n"
+        while not is_cut.is_set():
+            wire.wfile.writelines([part] * 120)
+            is_cut.wait(1)
+        wire.wfile.write(b"0\r\n\r\n")
+
+    own_index.switch("/simple/demo/", without_end)
+    answer = stack.page("demo")
+    assert (answer.status, "larger than" in answer.json()["detail"]) == (502, True)
+    assert len(own_index.requests("/simple/demo/")) == 1
+    arriving = stack.data_dir / "cache" / "arriving"
+
+    def takes_little() -> bool:
+        return sum(path.stat().st_blocks for path in arriving.iterdir()) * 512 < 100 * 2**20
+
+    eventually(lambda: "index.endless" in stack.log.read_text(), within_s=20)
+    is_cut.set()
+    eventually(takes_little, within_s=10)
+    own_index.behave()
+    eventually(lambda: stack.page("demo").status == 200, within_s=10)
+    assert stack.page("demo").filenames == [wheel.filename]
 
 
 def test_hanging_index_starves_nobody(own_index: FakeIndex, new_stack: Callable[..., Stack]) -> None:

@@ -4,6 +4,7 @@ A client's own headers do not come here but for those that a location names (ngi
 in `gate`, `project_list` and `project_json`.
 """
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from isal import isal_zlib
 from decider.errors import (
     DeciderError,
     Forbidden,
+    IndexError_,
     InvalidName,
     InvalidRequest,
     NotAcceptable,
@@ -27,7 +29,7 @@ from decider.names import NormalizedName, parse_project_name
 from decider.pages import PageFormat, negotiate
 from decider.web import services
 from decider.web.auth import authenticate_reader
-from decider.web.problems import problem, problem_response
+from decider.web.problems import problem, problem_members, problem_of, problem_response
 
 __all__ = [
     "PAGE_LIFETIME_S",
@@ -48,6 +50,7 @@ __all__ = [
 ]
 
 VARY = "Accept, Accept-Encoding"
+FAILED = "X-Decider-Failed"  #: what kept an index from being asked, from a decision to its words
 PAGE_LIFETIME_S = 24 * 3600  #: in nginx's cache, at most; its key changes with the page
 
 
@@ -103,6 +106,9 @@ def answer(decide: Callable[[], dict[str, str] | Refused]) -> Response:
         verdict = headers.get("X-Decider-Verdict", "allow")
     except DeciderError as error:
         verdict = _undecided(error)  # nginx asks for the words of it
+        if isinstance(error, IndexError_):
+            # (!) With the question: to word it by asking that index again would take as long again, past 30 s.
+            headers[FAILED] = json.dumps(problem_members(error))
     finally:
         note_decision(request.path.rpartition("/")[2], verdict, time.perf_counter() - started)
     return _kept_briefly(Response(status=status, headers=headers))
@@ -197,7 +203,8 @@ def refusal(explain: Callable[[], Response]) -> Response:
     """The response that a client sees, kept briefly by nginx and by nobody else."""
     try:
         _authenticate_reader()
-        response = explain()
+        failed = argument(FAILED)
+        response = problem_of(json.loads(failed)) if failed else explain()
     except Unauthenticated as error:
         response = problem_response(error)
         # Installers speak Basic: pip and uv then send what the index URL, netrc or keyring says.

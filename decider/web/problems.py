@@ -7,6 +7,7 @@ not foreseen with none.
 
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -51,6 +52,7 @@ __all__ = [
     "Row",
     "problem",
     "problem_members",
+    "problem_of",
     "problem_response",
     "problem_type",
     "register",
@@ -146,14 +148,20 @@ def problem_members(error: DeciderError) -> dict[str, Any]:
 
 def problem_response(error: DeciderError) -> Response:
     """The answer to a request that ended in `error`."""
-    response = problem(**problem_members(error))
+    response = problem_of(problem_members(error))
     if isinstance(error, Unauthenticated):
         response.headers["WWW-Authenticate"] = 'Bearer realm="decider"'  # RFC 6750, 3
     if isinstance(error, Forbidden):
         response.headers["WWW-Authenticate"] = 'Bearer realm="decider", error="insufficient_scope"'
     if isinstance(error, TooManyRequests):
         response.headers["Retry-After"] = str(error.retry_after_s)
-    elif response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+    return response
+
+
+def problem_of(members: Mapping[str, Any]) -> Response:
+    """The answer whose body has these members, as problem_members gives them."""
+    response = problem(**members)
+    if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = _RETRY_AFTER_S
     return response
 
