@@ -17,6 +17,7 @@ from tests.repository_harness import Harness, open_harness
 from tests.samples import AT, make_file
 
 WHEEL, SDIST = "demo-2.0-py3-none-any.whl", "demo-1.0.tar.gz"
+JSON = "application/json"
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 EVIL = "<script>alert(1)</script>\"'&{{7*7}}"
 
@@ -35,7 +36,7 @@ def client(harness: Harness) -> FlaskClient:
     return create_app(harness.settings, parts=parts).test_client()
 
 
-def why(client: FlaskClient, /, *, project: str = "demo", accept: str = "*/*", **more: str) -> TestResponse:
+def why(client: FlaskClient, /, *, project: str = "demo", accept: str = JSON, **more: str) -> TestResponse:
     """The question as nginx passes it on; keyword names become X-Decider headers."""
     named = {f"X-Decider-{name.replace('_', '-').title()}": value for name, value in more.items()}
     headers = {"X-Decider-Raw-Project": project, "X-Decider-Repository": "default", "Accept": accept, **named}
@@ -162,15 +163,17 @@ def test_status_of_the_project(client: FlaskClient, harness: Harness) -> None:
     [
         (BROWSER, "text/html; charset=utf-8"),
         ("text/html", "text/html; charset=utf-8"),
-        ("*/*", "application/json"),
-        ("", "application/json"),
-        ("application/json", "application/json"),
-        ("image/png", "application/json"),
+        ("*/*", "text/html; charset=utf-8"),
+        ("", "text/html; charset=utf-8"),
+        ("image/png", "text/html; charset=utf-8"),
+        (JSON, "application/json"),
+        ("application/problem+json", "application/json"),
+        ("text/html;q=0.1, application/json", "application/json"),
         ("text/html;q=0, */*", "application/json"),
     ],
 )
 def test_format(client: FlaskClient, harness: Harness, accept: str, expected: str) -> None:
-    """Browsers get a page, everybody else JSON; nobody keeps either."""
+    """Who asks for JSON gets it, everybody else a page to read; nobody keeps either."""
     harness.public.publish("demo", WHEEL)
     answer = why(client, accept=accept)
     assert answer.content_type == expected

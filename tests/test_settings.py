@@ -336,7 +336,8 @@ def test_every_fault_at_once(faults: Faults) -> None:
         url = "ftp://index.example/"
         file_hosts = "files.example"
         [indexes.Up_Per]
-        path = "x"
+        url = "https://index.example/"
+        page_ttl = 300
         [indexes]
         flat = "x"
         [repositories.simple]
@@ -364,6 +365,7 @@ def test_every_fault_at_once(faults: Faults) -> None:
         "indexes.c.url": "must be an http or https URL",
         "indexes.c.file_hosts": "must be a list of texts",
         "indexes.Up_Per": "no valid name: lower-case letters, digits and hyphens, at most 64, a hyphen not first",
+        "indexes.Up_Per.page_ttl": 'must be a duration in quotes, such as "5m"',
         "repositories.simple": "reserved: decider's own URLs begin with this name",
         "repositories.team.indexes": "no index `bb` is configured: did you mean `b`?",
         "repositories.team.refused_files": 'must be "yanked" or "hidden"',

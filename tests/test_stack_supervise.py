@@ -134,6 +134,11 @@ def test_first_token_is_printed_once(new_stack: Callable[..., Stack], own_index:
     """Without any token `up` makes one and prints it once; the next start prints none and it still works."""
     stack = new_stack(index_url=own_index.url)
     stack.token = ""
+    # A start that fails has printed none, and so must have made none: it could never be shown again.
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", stack.port))
+        other.listen()
+        assert stack.run("up").returncode == 1
     stack.start()
 
     def token() -> str | None:

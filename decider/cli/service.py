@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,12 +11,12 @@ import click
 
 from decider.cli.context import Invocation, common_options, pass_invocation
 from decider.data_dir import prepare_data_dir
-from decider.errors import CannotStart, DeciderError
+from decider.errors import CannotStart, Conflict, DeciderError
 from decider.index.loopback_key import loopback_key
 from decider.logs import configure
 from decider.nginx_config import render_nginx_config
 from decider.settings import Settings, settings_to_json
-from decider.store import Role, open_store
+from decider.store import Role, Store, open_store
 from decider.supervise import Supervisor
 from decider.tokens import hash_secret, new_secret
 from decider.worker_user import worker_user
@@ -38,10 +39,12 @@ def up(invocation: Invocation) -> None:
     configure()
     settings = invocation.settings
     prepare_data_dir(settings, worker_user())
-    secret = _first_token(invocation)
+    is_token_wanted = _has_no_token(settings)
     base_url = f"{'https' if settings.tls_certificate else 'http'}://{_address(settings)}"
 
     def announce() -> None:
+        # Not before: a start that failed would have kept a token that nobody was shown.
+        secret = _first_token(invocation) if is_token_wanted else None
         if invocation.as_json:
             click.echo(
                 json.dumps({"base_url": base_url, "simple_url": f"{base_url}/simple/", "admin_token": secret})
@@ -65,7 +68,7 @@ def serve(invocation: Invocation) -> NoReturn:
     """Run the decider alone (gunicorn), for an nginx that you run with `decider nginx-config`."""
     settings = invocation.settings
     data_dir = prepare_data_dir(settings, worker_user())
-    secret = _first_token(invocation)
+    secret = _first_token(invocation) if _has_no_token(settings) else None
     if secret is not None:
         click.echo(f"admin token (shown once): {secret}")
     sys.stdout.flush()
@@ -110,23 +113,30 @@ def check(invocation: Invocation) -> None:
         sys.exit(1)
 
 
-def _first_token(invocation: Invocation) -> str | None:
-    """Make an admin token where nobody could log in otherwise; the secret, or None."""
+def _has_no_token(settings: Settings) -> bool:
+    """Whether nobody could log in. Raise ClickException where the store is away."""
     if os.environ.get("DECIDER_ADMIN_TOKEN"):
-        return None
-    settings = invocation.settings
+        return False
+    with closing(_open_store(settings)) as store:
+        return not store.list_tokens()
+
+
+def _first_token(invocation: Invocation) -> str | None:
+    """Make an admin token; the secret, or None where another node was faster."""
+    secret = new_secret()
+    with closing(_open_store(invocation.settings)) as store:
+        try:
+            store.add_token("admin", Role.ADMIN, hash_secret(secret), actor="decider", at=invocation.now())
+        except Conflict:
+            return None
+    return secret
+
+
+def _open_store(settings: Settings) -> Store:
     try:
-        store = open_store(settings.store, path=settings.data_dir)
+        return open_store(settings.store, path=settings.data_dir)
     except DeciderError as error:
         raise click.ClickException(f"store: {error}") from error
-    try:
-        if store.list_tokens():
-            return None
-        secret = new_secret()
-        store.add_token("admin", Role.ADMIN, hash_secret(secret), actor="decider", at=invocation.now())
-        return secret
-    finally:
-        store.close()
 
 
 def _address(settings: Settings) -> str:

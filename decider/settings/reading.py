@@ -170,13 +170,12 @@ class Reader:
             self.top.add_fault("indexes", "must name at least one index")
         found = []
         for name, table in tables.items():
-            if _NAME.match(name):
-                index = self._index(name, table)
-                if index.url and _leads_to(index.url, own, public_url):
-                    table.add_fault("url", "points at decider itself")
-                found.append(index)
-            else:
+            if not _NAME.match(name):
                 self.faults.append(Fault(table.path, _NAME_FAULT))
+            index = self._index(name, table)
+            if index.url and _leads_to(index.url, own, public_url):
+                table.add_fault("url", "points at decider itself")
+            found.append(index)
         return tuple(found)
 
     def _index(self, name: str, table: Table) -> IndexSettings:

@@ -1,6 +1,6 @@
 """Pages for people: why a project or a file is refused, by which rule, until when, and how to ask.
 
-HTML for browsers, JSON for scripts. Explains decisions; makes none, serves no package bytes. Needs no token: it says
+HTML, or JSON for whoever asks for it (Accept). Explains decisions; makes none, serves no package bytes. Needs no token: it says
 what a refusal says, and nothing that rules do not say to clients.
 """
 
@@ -14,7 +14,7 @@ from decider.decision import FileDecision, PageDecision, Verdict
 from decider.errors import DeciderError, FileNotListed, InvalidName
 from decider.names import parse_project_name
 from decider.web import services
-from decider.web.problems import problem_members
+from decider.web.problems import CONTENT_TYPE, problem_members
 
 __all__ = ["blueprint"]
 
@@ -33,8 +33,9 @@ def why() -> Response:
     except DeciderError as error:
         answer = problem_members(error)
         status = int(answer["status"])
-    wants_html = request.accept_mimetypes.best_match(["application/json", "text/html"], "application/json")
-    if wants_html == "text/html":
+    # For people first: who asks for nothing in particular, or for what there is not, reads a page.
+    best = request.accept_mimetypes.best_match(["text/html", "application/json", CONTENT_TYPE], "text/html")
+    if best == "text/html":
         body: str | bytes = render_template("why.html", answer=answer, raw=raw, filename=filename)
         response = Response(body, status=status, content_type="text/html; charset=utf-8")
         # Nothing but its own inline style: a reason that got past escaping could still load or run nothing.
@@ -42,7 +43,7 @@ def why() -> Response:
             "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
         )
     else:
-        content_type = "application/json" if status == 200 else "application/problem+json"
+        content_type = "application/json" if status == 200 else CONTENT_TYPE
         response = Response(msgspec.json.encode(answer), status=status, content_type=content_type)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Vary"] = "Accept"
