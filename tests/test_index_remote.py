@@ -339,7 +339,67 @@ def test_unreadable_date(listener: Listener, index: RemoteIndex, date: str) -> N
     assert len(listener.asked) == 1
 
 
+@pytest.mark.parametrize("cache_status", ["HIT", "REVALIDATED"])
+def test_old_copy_is_fetched_anew(
+    listener: Listener, make_index: Callable[..., RemoteIndex], clocks: Clocks, cache_status: str
+) -> None:
+    """What nginx has had for long is fetched whole, so that its age can be told after a restart; once in that time."""
+    index = make_index(page_ttl_s=100, stale_if_error_s=800)
+    old = page(listing("1.0"), X_Decider_Cache=cache_status, Date=sent(clocks, ago_s=201))
+    listener.answers[f"{HERE}demo/"] = old
+    assert versions_of(index) == ["1.0"]
+    assert [asked.headers.get("x-decider-refresh") for asked in listener.asked] == [None, "1"]
+    clocks.seconds += 199
+    assert versions_of(index) == ["1.0"]
+    assert len(listener.asked) == 3
+    clocks.seconds += 2
+    assert versions_of(index) == ["1.0"]
+    assert [asked.headers.get("x-decider-refresh") for asked in listener.asked[3:]] == [None, "1"]
+    assert make_index(page_ttl_s=100, stale_if_error_s=10_000).fetch_page(DEMO) is not None
+    assert len(listener.asked) == 6
+
+
 # Failing
+
+
+def sent(clocks: Clocks, *, ago_s: float) -> str:
+    """A Date header of so many seconds ago."""
+    return format_datetime(clocks.now() - timedelta(seconds=ago_s), usegmt=True)
+
+
+@pytest.mark.parametrize(("age_s", "is_served"), [(-5000, True), (50, True), (1050, True), (1101, False)])
+def test_stale_page_after_a_restart(
+    listener: Listener, make_index: Callable[..., RemoteIndex], clocks: Clocks, age_s: int, is_served: bool
+) -> None:
+    """A process that has not seen the index before goes by the age of the copy: a restart starts no new `stale_if_error`."""
+    index = make_index(page_ttl_s=100, stale_if_error_s=1000)
+    listener.answers[f"{HERE}demo/"] = page(
+        listing("1.0"), X_Decider_Cache="STALE", Date=sent(clocks, ago_s=age_s)
+    )
+    if is_served:
+        assert versions_of(index) == ["1.0"]
+        clocks.seconds += 1100 - max(age_s, 0) + 1
+    with pytest.raises(IndexUnavailable, match="away for longer"):
+        index.fetch_page(DEMO)
+
+
+def test_stale_page_that_nobody_asked_for(
+    listener: Listener, make_index: Callable[..., RemoteIndex], clocks: Clocks
+) -> None:
+    """The time of a page that was asked for long ago began when the index last confirmed it, not with the next question."""
+    index = make_index(page_ttl_s=100, stale_if_error_s=1000)
+    listener.answers[f"{HERE}demo/"] = page(
+        listing("1.0"), X_Decider_Cache="REVALIDATED", Date=sent(clocks, ago_s=150)
+    )
+    assert versions_of(index) == ["1.0"]
+    listener.answers[f"{HERE}demo/"] = page(
+        listing("1.0"), X_Decider_Cache="STALE", Date=sent(clocks, ago_s=150)
+    )
+    clocks.seconds += 1050
+    assert versions_of(index) == ["1.0"]
+    clocks.seconds += 51
+    with pytest.raises(IndexUnavailable, match="away for longer"):
+        index.fetch_page(DEMO)
 
 
 def test_stale_page(listener: Listener, make_index: Callable[..., RemoteIndex], clocks: Clocks) -> None:

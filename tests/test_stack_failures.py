@@ -133,6 +133,22 @@ def test_stale_page_goes_on(new_stack: Callable[..., Stack]) -> None:
         eventually(lambda: "X-Decider-Degraded" not in stack.page("demo").headers, within_s=15)
 
 
+def test_stale_page_has_an_end(new_stack: Callable[..., Stack], own_index: FakeIndex) -> None:
+    """An index that is away for longer than `stale_if_error` is away, and a restart gives its pages no second life."""
+    wheel = own_index.add("demo", make_wheel("demo", "1.0"))
+    stack = new_stack(index_url=own_index.url, index='page_ttl = "1s"\nstale_if_error = "4s"')
+    stack.start()
+    assert stack.file("demo", wheel.filename).body == wheel.data
+    own_index.go_down()
+    eventually(lambda: stack.page("demo").status in AWAY, within_s=15, what="the end")
+    stack.restart()
+    for answer in (stack.page("demo"), stack.file("demo", wheel.filename)):
+        assert answer.status in AWAY
+        assert "away for longer" in answer.json()["detail"]
+    own_index.come_up()
+    eventually(lambda: stack.page("demo").status == 200, within_s=15, what="recovery")
+
+
 def test_slow_file_arrives(stack: Stack, index: FakeIndex, project: str) -> None:
     """A slow index makes a slow file, not a broken one."""
     wheel = index.add(project, make_wheel(project, "1.0", padding=20_000))

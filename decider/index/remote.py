@@ -39,6 +39,8 @@ FRESH_WHEN_FAILING_S = 5.0  #: the same while the index is away: asking again co
 CACHE_BYTES = 24 * 1024 * 1024
 PROBE = "decider-readiness-probe"  #: a valid name; whether somebody has a project of it makes no difference
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age=(\d{1,9})", re.ASCII)
+#: Of stale_if_error: what nginx has had for longer is fetched anew, all of it, however often the index has confirmed it.
+_RENEWED_AFTER = 1 / 8
 _HAS_OR_HAS_NOT = frozenset({200, 404, 410})
 _FROM_CACHE = frozenset({"HIT", "REVALIDATED", "STALE"})
 
@@ -53,7 +55,9 @@ class _Entry(msgspec.Struct):
     kept_at: float  #: monotonic
     fresh_until: float  #: monotonic
     stale_since: float | None = None  #: monotonic: since when nginx has had to answer with a stale copy
-    asked_itself: float = 0.0  #: monotonic: when the index itself was last asked because of its own max-age
+    asked_itself: float = (
+        0.0  #: monotonic: when the index itself was last asked because nginx's copy was too old
+    )
 
 
 class RemoteIndex:
@@ -151,7 +155,7 @@ class RemoteIndex:
         entry = self._entries.get(project)
         give_up_at = self._monotonic() + FETCH_DEADLINE_S
         answer = self._loopback.get(project, etag=entry.etag if entry else None)
-        if self._has_outlived_its_word(answer, entry):
+        if self._is_to_be_fetched_anew(answer, entry):
             answer = self._ask_itself(project, answer, entry, timeout_s=self._left(give_up_at))
         try:
             return self._keep(project, answer, entry)
@@ -166,18 +170,41 @@ class RemoteIndex:
         """Seconds for a further question: all of them together have one deadline, but none is hopeless."""
         return max(give_up_at - self._monotonic(), 1.0)
 
-    def _has_outlived_its_word(self, answer: Answer, entry: _Entry | None) -> bool:
-        """Whether the index gave the page a shorter life than page_ttl, which is over."""
+    def _is_to_be_fetched_anew(self, answer: Answer, entry: _Entry | None) -> bool:
+        """Whether what nginx has is older than `_life_s`; once in that time, whatever clock the index has."""
+        if answer.cache_status not in {"HIT", "REVALIDATED"}:
+            return False
+        life_s = self._life_s(answer)
+        if entry is not None and self._monotonic() - entry.asked_itself < life_s:
+            return False
+        age_s = self._age_s(answer)
+        return age_s is not None and age_s > life_s
+
+    def _life_s(self, answer: Answer) -> float:
+        """How long the index lets its page live, where that is less than page_ttl; else how long nginx's copy may.
+
+        The second, because what the index confirms stays as nginx first got it: after a restart nobody else knows how
+        old it is, and an index that is away then may not have it served for longer than stale_if_error.
+        """
+        page_ttl_s = self._settings.page_ttl_s
         stated = _MAX_AGE.search(answer.headers.get("Cache-Control", "").lower())
-        if stated is None or answer.cache_status != "HIT":
-            return False
-        max_age_s = int(stated[1])
-        if not 0 < max_age_s < self._settings.page_ttl_s:
-            return False
-        if entry is not None and self._monotonic() - entry.asked_itself < max_age_s:
-            return False
+        if stated is not None and answer.cache_status == "HIT" and 0 < int(stated[1]) < page_ttl_s:
+            return int(stated[1])
+        return page_ttl_s + self._settings.stale_if_error_s * _RENEWED_AFTER
+
+    def _age_s(self, answer: Answer) -> float | None:
+        """Seconds since the index sent it; None where it does not say when."""
         sent_at = _http_date(answer.headers.get("Date"))
-        return sent_at is not None and (self._clock() - sent_at).total_seconds() > max_age_s
+        return None if sent_at is None else (self._clock() - sent_at).total_seconds()
+
+    def _stale_since(self, answer: Answer, entry: _Entry | None) -> float:
+        """Since when the index owes word of a page of which nginx has only a stale copy, in monotonic seconds."""
+        if entry is not None and entry.stale_since is not None:
+            return entry.stale_since
+        now = self._monotonic()
+        # Since the index last confirmed it, where that is known; else, as after a restart, it is as old as its bytes.
+        heard_at = now - (self._age_s(answer) or 0.0) if entry is None else entry.kept_at
+        return min(heard_at + self._settings.page_ttl_s, now)
 
     def _ask_itself(
         self, project: NormalizedName, cached: Answer, entry: _Entry | None, *, timeout_s: float
@@ -196,7 +223,7 @@ class RemoteIndex:
     def _keep(self, project: NormalizedName, answer: Answer, entry: _Entry | None) -> _Entry:
         now = self._monotonic()
         is_stale = answer.cache_status == "STALE"
-        stale_since = (entry.stale_since if entry and entry.stale_since else now) if is_stale else None
+        stale_since = self._stale_since(answer, entry) if is_stale else None
         if stale_since is not None and now - stale_since > self._settings.stale_if_error_s:
             raise IndexUnavailable(
                 self.name, "it has been away for longer than its pages may be served stale"
