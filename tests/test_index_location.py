@@ -131,6 +131,7 @@ def test_what_goes_into_a_header(url: str, source: str) -> None:
         assert text.isascii()
         assert text.isprintable()
         assert " " not in text
+    assert place.upstream.split(" ") == [place.url, source, "files.example", "files.example", "public", "-"]
     assert urlsplit(place.url).hostname == "files.example"
 
 

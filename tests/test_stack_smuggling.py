@@ -93,7 +93,7 @@ def test_smuggled(stack: Stack, bad: Distribution, shape: str, hidden: bytes) ->
     answer = stack.raw(SHAPES[shape](more), within_s=0.5)
     assert bad.data[:30] not in answer
     assert b"X-Decider-Path" not in answer
-    assert b"X-Decider-Url" not in answer
+    assert b"X-Decider-Upstream" not in answer
     for _ in range(3):
         refused = stack.file("smuggled", bad.filename)
         assert (refused.status, refused.reason[:7]) == (403, "Blocked")

@@ -11,6 +11,7 @@ from decider.settings import IndexSettings
 
 __all__ = [
     "COMPANIONS",
+    "UPSTREAM_HEADER",
     "Companion",
     "Location",
     "locate_local",
@@ -22,6 +23,8 @@ __all__ = [
 
 Companion = Literal["", ".metadata", ".provenance", ".asc"]
 COMPANIONS: tuple[Companion, ...] = (".metadata", ".provenance", ".asc")
+
+UPSTREAM_HEADER = "X-Decider-Upstream"
 
 # What may stand in a request line as it is; everything else (blanks, non-ASCII) is percent-encoded, and `%` stays,
 # because the page's URL is already encoded.
@@ -44,6 +47,18 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""  #: cache key: where the bytes are, and their digest as the page states it
     size: int | None = None  #: bytes, as the page states them; None where it does not
     etag: str = ""  #: quoted strong ETag made of the stated SHA-256; "" when the page states none
+
+    @property
+    def upstream(self) -> str:
+        """How nginx gets the bytes, as it takes it apart again (nginx/decisions.conf): one header, read where it is needed.
+
+        URL, source, host, name of the certificate, index, and again the index where its credentials may go there, else
+        `-`; with a blank between, which none of them holds. "" for bytes on disk.
+        """
+        if not self.url:
+            return ""
+        fields = (self.url, self.source, self.host, self.tls_name, self.index)
+        return " ".join((*fields, self.index if self.is_own_host else "-"))
 
 
 def upstream_group(index: str) -> str:

@@ -15,7 +15,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from decider.errors import IndexTimeout, IndexUnavailable, NoParts, UnreadableDistribution
-from decider.index.location import Location
+from decider.index.location import UPSTREAM_HEADER, Location
 
 __all__ = ["MAX_WHOLE", "Part", "PartReader", "WheelParts"]
 
@@ -66,14 +66,10 @@ class PartReader:
     def _ask(self, place: Location, asked: str, deadline: float) -> tuple[int, urllib3.HTTPHeaderDict, bytes]:
         sent = {
             "X-Decider-Part-Key": self._key,
-            "X-Decider-Url": place.url,
-            "X-Decider-Host": place.host,
-            "X-Decider-Tls-Name": place.tls_name,
+            UPSTREAM_HEADER: place.upstream,
             "X-Decider-Cache-Key": place.key,
             "Range": asked,
         }
-        if place.is_own_host:
-            sent["X-Decider-Credentials"] = place.index
         try:
             response = self._pool.request(
                 "GET",

@@ -34,6 +34,7 @@ from decider.web.problems import problem, problem_members, problem_of, problem_r
 __all__ = [
     "PAGE_LIFETIME_S",
     "VARY",
+    "VERDICT_HEADER",
     "Refused",
     "answer",
     "argument",
@@ -51,6 +52,7 @@ __all__ = [
 
 VARY = "Accept, Accept-Encoding"
 FAILED = "X-Decider-Failed"  #: what kept an index from being asked, from a decision to its words
+VERDICT_HEADER = "X-Decider-Verdict"
 PAGE_LIFETIME_S = 24 * 3600  #: in nginx's cache, at most; its key changes with the page
 
 
@@ -103,7 +105,7 @@ def answer(decide: Callable[[], dict[str, str] | Refused]) -> Response:
         status, headers = (
             (403, headers | decided.headers) if isinstance(decided, Refused) else (200, headers | decided)
         )
-        verdict = headers.get("X-Decider-Verdict", "allow")
+        verdict = headers.get(VERDICT_HEADER, "allow")
     except DeciderError as error:
         verdict = _undecided(error)  # nginx asks for the words of it
         if isinstance(error, IndexError_):
@@ -111,7 +113,9 @@ def answer(decide: Callable[[], dict[str, str] | Refused]) -> Response:
             headers[FAILED] = json.dumps(problem_members(error))
     finally:
         note_decision(request.path.rpartition("/")[2], verdict, time.perf_counter() - started)
-    return _kept_briefly(Response(status=status, headers=headers))
+    response = Response(status=status, headers=headers)
+    del response.headers["Content-Type"]  # nothing is in it, and nginx reads each line with each request
+    return _kept_briefly(response)
 
 
 def _undecided(error: DeciderError) -> str:

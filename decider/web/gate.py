@@ -10,13 +10,14 @@ from urllib.parse import quote
 from flask import Blueprint, Response
 
 from decider.decision import FileDecision, Verdict, list_page, refusal_phrase
-from decider.index.location import Location
+from decider.index.location import UPSTREAM_HEADER
 from decider.pages import PageFormat, render_page
 from decider.repository import LocatedDecision
 from decider.usage.decided import HEADER as RECORD_HEADER
 from decider.usage.decided import decided_header
 from decider.web import services
 from decider.web.exchange import (
+    VERDICT_HEADER,
     Refused,
     answer,
     argument,
@@ -57,36 +58,23 @@ def decide_file() -> Response:
     def decide() -> dict[str, str] | Refused:
         located = _decide_file(asked_by=argument("X-Decider-Client"))
         verdict, place = located.decision.verdict, located.location
-        said = {
-            RECORD_HEADER: decided_header(located.decision, requested=argument("X-Decider-File")),
-            "X-Decider-Verdict": verdict if verdict.is_refusal or place is not None else "absent",
-        }
+        said = {RECORD_HEADER: decided_header(located.decision, requested=argument("X-Decider-File"))}
         if verdict.is_refusal or place is None:
-            return Refused(said)
+            return Refused(said | {VERDICT_HEADER: verdict if verdict.is_refusal else "absent"})
+        # Each header is read with each request that nginx answers from its caches: none that is empty, or that says
+        # what goes without saying.
         headers = said | {
+            VERDICT_HEADER: "" if verdict is Verdict.ALLOW else verdict,
             "X-Decider-Root": place.root,
             "X-Decider-Path": place.path.encode().decode("latin-1"),
-            "X-Decider-Index": place.index,
             "X-Decider-Key": place.key,
             "X-Decider-Etag": place.etag,
             "X-Decider-Size": "" if place.size is None else str(place.size),
+            UPSTREAM_HEADER: place.upstream,
         }
-        return {name: value for name, value in headers.items() if value} | _upstream_headers(place)
+        return {name: value for name, value in headers.items() if value}
 
     return answer(decide)
-
-
-def _upstream_headers(place: Location) -> dict[str, str]:
-    """How nginx gets bytes from an upstream; {} for bytes on disk."""
-    if not place.url:
-        return {}
-    headers = {
-        "X-Decider-Url": place.url,
-        "X-Decider-Source": place.source,
-        "X-Decider-Host": place.host,
-        "X-Decider-Tls-Name": place.tls_name,
-    }
-    return headers | ({"X-Decider-Credentials": place.index} if place.is_own_host else {})
 
 
 @blueprint.get("/decision/redirect")
@@ -95,7 +83,7 @@ def decide_redirect() -> Response:
     place = services().repositories.follow_redirect(
         argument("X-Decider-Index"), argument("X-Decider-From"), argument("X-Decider-To")
     )
-    return Response(status=403) if place is None else Response(status=200, headers=_upstream_headers(place))
+    return Response(status=403) if place is None else Response(headers={UPSTREAM_HEADER: place.upstream})
 
 
 def _decide_file(*, asked_by: str | None) -> LocatedDecision:
@@ -174,7 +162,7 @@ def _refused_file(decision: FileDecision) -> Response:
     )
     phrase = refusal_phrase(decision)
     response.status = f"403 {phrase}"
-    response.headers["X-Decider-Verdict"] = decision.verdict
+    response.headers[VERDICT_HEADER] = decision.verdict
     response.headers["X-Decider-Rule"] = first.id
     response.headers["X-Decider-Reason"] = phrase.partition(": ")[2].removesuffix(f" ({first.id})")
     return response
