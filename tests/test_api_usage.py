@@ -200,6 +200,16 @@ def test_dry_run_of_a_feed(used: Api) -> None:
     assert sorted(one["filename"] for one in answer["effects"]["usage"]) == [ONE, TWO]
 
 
+def test_dry_run_of_a_pattern(used: Api) -> None:
+    """A pattern's dry run looks at the pages of public projects, too, that somebody used lately."""
+    used.public.publish("demo", ONE)
+    used.public.publish("demon", "demon-1.0.tar.gz")
+    body = {"action": "block", "project": "d*", "repositories": ["default"], "reason": "bad"}
+    effects = used.post("/rules?dry_run=true", json=body).get_json()["effects"]
+    assert [one["filename"] for one in effects["files"]] == [ONE]
+    assert effects["truncated"] is True
+
+
 def test_records_away(used: Api, tmp_path: Path) -> None:
     """Where the records cannot be read, questions about them are 503, and a dry run says what is missing."""
     database = tmp_path / "usage" / "recent.sqlite"

@@ -51,7 +51,16 @@ def effects_of(change: Change, repositories: Repositories, usage: Usage, *, at: 
     after = before.updated(
         before.revision + 1, change.stored, [rule.id for rule in change.removed if rule.id not in kept]
     )
-    places, unanswered, is_partial = _places(change.rules, repositories)
+    unanswered: list[Unanswered] = []
+    requests: tuple[UsageEffect, ...] = ()
+    total: UsageTotal | None = None
+    used: frozenset[NormalizedName] = frozenset()
+    try:
+        found = usage_effects(change.rules, before, after, usage, at=at)
+        requests, total, used = found.files, found.total, found.projects
+    except UsageUnavailable:
+        unanswered.append(Unanswered(project=None, index=None, detail="the records of usage cannot be read"))
+    places, is_partial = _places(change.rules, repositories, used, unanswered)
     chosen = places[:MAX_PAGES]
 
     def compare(place: _Place) -> list[Effect]:
@@ -64,13 +73,6 @@ def effects_of(change: Change, repositories: Repositories, usage: Usage, *, at: 
             unanswered.append(Unanswered(project=place.project, index=index, detail=str(answer)))
         else:
             files += answer
-    requests: tuple[UsageEffect, ...] = ()
-    total: UsageTotal | None = None
-    try:
-        found = usage_effects(change.rules, before, after, usage, at=at)
-        requests, total = found.files, found.total
-    except UsageUnavailable:
-        unanswered.append(Unanswered(project=None, index=None, detail="the records of usage cannot be read"))
     is_cut = len(places) > MAX_PAGES or max(len(files), len(requests)) > MAX_FILES
     return Effects(
         files=tuple(files[:MAX_FILES]),
@@ -81,13 +83,18 @@ def effects_of(change: Change, repositories: Repositories, usage: Usage, *, at: 
     )
 
 
-def _places(rules: Iterable[Rule], repositories: Repositories) -> tuple[list[_Place], list[Unanswered], bool]:
+def _places(
+    rules: Iterable[Rule],
+    repositories: Repositories,
+    used: Collection[NormalizedName],
+    unanswered: list[Unanswered],
+) -> tuple[list[_Place], bool]:
     """Where the rules can change something, as far as that can be told; and whether that is not all.
 
-    Which projects a pattern means, only an index with a list of them tells; local ones are asked.
+    Which projects a pattern means, only an index with a list of them tells: internal ones are asked, and of public
+    ones those stand for all that somebody `used` lately. Who did not answer goes to `unanswered`.
     """
     places: set[_Place] = set()
-    unanswered: list[Unanswered] = []
     patterns: set[tuple[str, tuple[str, ...] | None]] = set()
     for rule in rules:
         pattern = parse_pattern(rule.project)
@@ -99,16 +106,16 @@ def _places(rules: Iterable[Rule], repositories: Repositories) -> tuple[list[_Pl
         else:
             patterns.add((rule.project, rule.repositories))
     if not patterns:
-        return sorted(places), [], False
-    known = _local_projects(repositories, unanswered)
+        return sorted(places), False
+    known = _local_projects(repositories, unanswered) | frozenset(used)
     for spelling, named in patterns:
         pattern = parse_pattern(spelling)
         matching = [project for project in known if pattern.matches(project)]
         places.update(_Place(project, name) for project in matching for name in named or repositories.names)
-    return sorted(places), unanswered, True
+    return sorted(places), True
 
 
-def _local_projects(repositories: Repositories, unanswered: list[Unanswered]) -> Collection[NormalizedName]:
+def _local_projects(repositories: Repositories, unanswered: list[Unanswered]) -> set[NormalizedName]:
     found: set[NormalizedName] = set()
     for index in repositories.indexes.values():
         if not index.is_internal:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from decider.decision import FileDecision
+from decider.names import NormalizedName
 from decider.rules import Rule, Snapshot
 from decider.usage.answers import SeenFile, UsageTotal
 from decider.usage.exposure import decide_seen
@@ -25,6 +26,7 @@ class UsageEffects(msgspec.Struct, frozen=True):
 
     files: tuple[UsageEffect, ...]
     total: UsageTotal
+    projects: frozenset[NormalizedName]  #: those that the rules are about and of which files were asked for
 
 
 def usage_effects(
@@ -32,8 +34,10 @@ def usage_effects(
 ) -> UsageEffects:
     """What the change of `rules`, from `before` to `after`, would have done; raise UsageUnavailable."""
     changed: dict[SeenFile, tuple[FileDecision, FileDecision]] = {}
+    projects: set[NormalizedName] = set()
 
     def is_changed(file: SeenFile) -> bool:
+        projects.add(NormalizedName(file.project))
         was, now = decide_seen(file, before, at=at), decide_seen(file, after, at=at)
         if was.verdict is now.verdict:
             return False
@@ -44,7 +48,8 @@ def usage_effects(
         return True
 
     files, total = usage.changes([rule.project for rule in rules], is_changed, since=at - RECENT)
-    return UsageEffects(tuple(_effect(file, *changed[file]) for file in files), total)
+    effects = tuple(_effect(file, *changed[file]) for file in files)
+    return UsageEffects(effects, total, frozenset(projects))
 
 
 def _effect(file: SeenFile, was: FileDecision, now: FileDecision) -> UsageEffect:
