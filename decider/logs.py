@@ -3,10 +3,7 @@
 import logging
 import sys
 
-from gunicorn.config import Config
-from gunicorn.glogging import Logger
-
-__all__ = ["EventFormatter", "GunicornLogger", "configure"]
+__all__ = ["EventFormatter", "configure"]
 
 _ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -45,14 +42,3 @@ def configure(level: int = logging.INFO) -> None:
     logger.handlers[:] = [handler]
     logger.setLevel(level)
     logger.propagate = False
-
-
-class GunicornLogger(Logger):
-    """gunicorn's own words in the same form."""
-
-    def setup(self, cfg: Config) -> None:
-        """Configure both loggers of this process."""
-        super().setup(cfg)
-        for handler in self.error_log.handlers:
-            handler.setFormatter(EventFormatter())
-        configure()

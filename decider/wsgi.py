@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
 
+from decider.logs import EventFormatter, configure
 from decider.metrics import FOLDER, clear_seats, take_seat
 from decider.run_files import SOCKET
 from decider.settings import Settings, settings_from_json
@@ -18,10 +21,21 @@ from decider.settings import Settings, settings_from_json
 if TYPE_CHECKING:
     from flask import Flask
 
-__all__ = ["Server"]
+__all__ = ["GunicornLogger", "Server"]
 
 SEAT_ROLE = "worker"
 THREADS = 32  #: a thread waits while an index is asked; a decision from memory takes well under a millisecond
+
+
+class GunicornLogger(Logger):
+    """gunicorn's own words, in the form of ours."""
+
+    def setup(self, cfg: Config) -> None:
+        """Configure both loggers of this process."""
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(EventFormatter())
+        configure()
 
 
 class Server(BaseApplication):
@@ -58,7 +72,7 @@ class Server(BaseApplication):
             "header_map": "drop",
             "limit_request_field_size": 16_384,
             "limit_request_line": 0,  # nginx bounds it, and words the refusal (nginx/refusals.conf)
-            "logger_class": "decider.logs.GunicornLogger",
+            "logger_class": GunicornLogger,
             "on_starting": lambda _: clear_seats(Path(settings.data_dir) / FOLDER, SEAT_ROLE),
         }
         for name, value in options.items():

@@ -90,6 +90,8 @@ def test_wrong_queries(used: Api) -> None:
     for path, query, field in (
         ("/usage", {"kind": "files"}, "kind"),
         ("/usage", {"since": "yesterday"}, "since"),
+        ("/usage", {"since": "0001-01-01T00:00:00+14:00"}, "since"),
+        ("/usage/counts", {"until": "9999-12-31T23:59:59-14:00"}, "until"),
         ("/usage", {"project": "no name"}, "project"),
         ("/usage", {"verdict": "maybe"}, "verdict"),
         ("/usage", {"cursor": "forged"}, "cursor"),

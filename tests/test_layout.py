@@ -54,7 +54,7 @@ HOMES = {
     "click": {"cli"},
     "redis": {"store"},
     "sqlite3": {"store", "usage"},
-    "gunicorn": {"wsgi", "logs"},
+    "gunicorn": {"wsgi"},
     "prometheus_client": {"metrics"},
     "subprocess": {"processes", "supervise", "usage", "children", "nginx_program"},
 }

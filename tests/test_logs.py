@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 from gunicorn.config import Config
 
-from decider.logs import EventFormatter, GunicornLogger, configure
+from decider.logs import EventFormatter, configure
+from decider.wsgi import GunicornLogger
 
 
 @pytest.fixture(autouse=True)

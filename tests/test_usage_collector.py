@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,21 @@ def test_last_line_cut_for_good(settings: Settings) -> None:
     assert seconds(settings) == [0]
 
 
+@pytest.mark.parametrize("name", [f"{LOG}.1", f"{LOG}-20261122", f"{LOG}.2026-11-22"])
+def test_turned_over_by_logrotate(settings: Settings, name: str) -> None:
+    """Logs are followed to whatever name logrotate gives them (`dateext` too), read to their end, and removed."""
+    append(settings, make_line(second=0))
+    with collecting(settings) as collector:
+        collector.collect()
+        append(settings, make_line(second=1))
+        turned = log_of(settings).rename(log_of(settings).with_name(name))
+        append(settings, make_line(second=2))
+        collector.collect()
+        collector.tend()
+    assert seconds(settings) == [0, 1, 2]
+    assert not turned.exists()
+
+
 def test_packed_logs_are_left_alone(settings: Settings) -> None:
     """Logs that somebody packed are not read."""
     packed = log_of(settings).with_name(f"{LOG}.1.gz")
@@ -225,6 +241,18 @@ def test_cut_short_under_us(settings: Settings) -> None:
         append(settings, make_line(second=2))
         collector.collect()
     assert seconds(settings) == [0, 1, 2]
+
+
+def test_written_anew_under_us(settings: Settings) -> None:
+    """A log that was emptied in place, and is longer than before when it is looked at again, is a new one."""
+    append(settings, make_line(second=0))
+    with collecting(settings) as collector:
+        collector.collect()
+        os.truncate(log_of(settings), 0)
+        append(settings, b"".join(make_line(second=second) for second in range(1, 5)))
+        collector.collect()
+    assert seconds(settings) == [0, 1, 2, 3, 4]
+    assert unreadable(settings) == 0
 
 
 class FakeNginx:
@@ -322,6 +350,24 @@ def test_seals_when_it_is_time(settings: Settings) -> None:
     assert seconds(settings) == [0]
 
 
+def test_expires_without_requests(tmp_path: Path) -> None:
+    """Records whose time is over are deleted although nobody asks for anything any more."""
+    settings = settings_of(tmp_path, retention_days=10)
+    append(settings, make_line(second=0))
+    now = [AT]
+    with collecting(settings) as collector:
+        collector._clock = lambda: now[0]
+        for days, is_due in ((1, False), (30, False), (30, True)):
+            now[0] = AT + timedelta(days=days)
+            collector.collect()
+            if is_due:
+                collector._expire_at = 0.0
+            collector.tend()
+            assert collector._keeping is not None
+            collector._keeping.join(60)
+            assert seconds(settings) == ([] if is_due else [0])
+
+
 def test_pseudonyms_from_the_first_byte(tmp_path: Path) -> None:
     """Where clients are pseudonymised no address is stored, and who knows the address still finds the records."""
     settings = settings_of(tmp_path, pseudonymise=True)
@@ -339,6 +385,19 @@ def test_pseudonyms_from_the_first_byte(tmp_path: Path) -> None:
 # The process
 
 
+_started: list[subprocess.Popen[bytes]] = []
+
+
+@pytest.fixture(autouse=True)
+def nobody_stays() -> Iterator[None]:
+    """What a failed test has started ends with it: collectors have sessions of their own."""
+    yield
+    while _started:
+        process = _started.pop()
+        process.kill()
+        process.communicate()
+
+
 class Running:
     """`python -m decider.usage` over one data_dir."""
 
@@ -351,6 +410,7 @@ class Running:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+        _started.append(self.process)
 
     def end(self, number: signal.Signals) -> tuple[int, str]:
         self.process.send_signal(number)

@@ -220,6 +220,17 @@ def test_retention_by_age(settings: Settings) -> None:
     assert {path.name for path in folder_of(settings).glob("day=*")} == {"day=2026-11-22", "day=2026-11-12"}
 
 
+def test_retention_while_nothing_is_asked_for(settings: Settings) -> None:
+    """Days whose time is over are deleted also when there is nothing to seal; what is recent is left to be sealed."""
+    stage_seconds(settings, 0)
+    keeper_of(settings).keep(AT)
+    stage_seconds(settings, 1)
+    keeper_of(settings, retention_days=10).expire(AT + 10 * DAY)
+    assert (days(settings), staged(settings)) == ({"2026-11-22": 1}, 1)
+    keeper_of(settings, retention_days=10).expire(AT + 11 * DAY)
+    assert (days(settings), staged(settings)) == ({}, 1)
+
+
 def test_retention_by_size(settings: Settings) -> None:
     """The oldest days go first when there is too much; the present day stays."""
     for day in range(4):
@@ -243,12 +254,28 @@ def test_erase_a_client(settings: Settings) -> None:
         keeper_of(settings).keep(AT)
     stage_seconds(settings, 2, client="192.0.2.77")
     stage_seconds(settings, 3, client="192.0.2.78")
-    assert keeper_of(settings).erase("192.0.2.77") == 3
+    assert keeper_of(settings).erase(client="192.0.2.77") == 3
     assert seconds(settings) == [1, 3, 86_401]
     stored = b"".join(path.read_bytes() for path in folder_of(settings).rglob("*") if path.is_file())
     assert b"192.0.2.77" not in stored
-    assert keeper_of(settings).erase("192.0.2.77") == 0
+    assert keeper_of(settings).erase(client="192.0.2.77") == 0
     assert seconds(settings) == [1, 3, 86_401]
+
+
+def test_erase_a_user(settings: Settings) -> None:
+    """Everything asked for with a token is deleted, from wherever; what was asked for without one stays."""
+    for is_sealed in (True, False):
+        stage_seconds(settings, 0, user="ann", client="192.0.2.77")
+        stage_seconds(settings, 1, user="ann")
+        stage_seconds(settings, 2, user="bob")
+        stage_seconds(settings, 3)
+        if is_sealed:
+            keeper_of(settings).keep(AT)
+    assert keeper_of(settings).erase(user="ann", client="192.0.2.77") == 2
+    assert keeper_of(settings).erase(user="ann") == 2
+    assert seconds(settings) == [2, 2, 3, 3]
+    assert keeper_of(settings).erase() == 0
+    assert seconds(settings) == [2, 2, 3, 3]
 
 
 def test_erase_what_was_sealed_meanwhile(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +285,7 @@ def test_erase_what_was_sealed_meanwhile(settings: Settings, monkeypatch: pytest
         keeper_of(settings).keep(AT)
     with stopped_at(monkeypatch, Path, "unlink", after=False):
         keeper_of(settings).keep(AT + DAY)
-    assert keeper_of(settings).erase("192.0.2.77") == 2
+    assert keeper_of(settings).erase(client="192.0.2.77") == 2
     assert seconds(settings) == []
     keeper_of(settings).keep(AT + DAY)
     assert seconds(settings) == []
@@ -279,7 +306,7 @@ def test_several_nodes_share_a_folder(tmp_path: Path) -> None:
     keeper_of(one).keep(AT + DAY)
     assert (seconds(one), seconds(two)) == ([0, 1, 2], [0, 1, 2])
     assert days(one) == {"2026-11-22": 2}  # each node merges its own
-    assert keeper_of(two).erase("192.0.2.7") == 3
+    assert keeper_of(two).erase(client="192.0.2.7") == 3
     assert (seconds(one), seconds(two)) == ([], [])
 
 

@@ -42,7 +42,11 @@ def make_world(tmp_path: Path, *, sealed: int) -> Settings:
         make_row(second=4, asked="page", filename="", decided=""),
         make_row(second=5, filename=TWO + ".metadata", decided="kind=metadata&" + SECOND),
         make_row(
-            second=6, project="other", filename="other-1.tar.gz", decided="version=1&verdict=yank&rule=r2"
+            second=6,
+            project="other",
+            filename="other-1.tar.gz",
+            decided="version=1&verdict=yank&rule=r2",
+            user="ann",
         ),
         make_row(second=7, filename=TWO, decided=SECOND, method="HEAD", bytes=0),
     ]
@@ -119,6 +123,7 @@ def test_record(world: Settings) -> None:
         (UsageFilter(version="02.0"), [7, 3, 2, 1]),
         (UsageFilter(filename=ONE), [0]),
         (UsageFilter(client="192.0.2.8"), [1]),
+        (UsageFilter(user="ann"), [6]),
         (UsageFilter(verdict=Verdict.BLOCK), [3]),
         (UsageFilter(taken=True), [6, 2, 1, 0]),
         (UsageFilter(since=AT + timedelta(seconds=2), until=AT + timedelta(seconds=6)), [3, 2]),
@@ -224,15 +229,24 @@ def test_too_slow(world: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Usage(world).records(UsageFilter()).items
 
 
+def test_killed_amid_an_answer() -> None:
+    """A query process that dies while it writes is told as a failed query, not read as an answer."""
+    cut = engine.Engine(
+        io.BytesIO(), io.BytesIO(b'{"rows":[[1]],"fault":null,"done":false}\n{"rows":[[2],[3')
+    )
+    with pytest.raises(UsageUnavailable, match="it ended"):
+        cut.run("SELECT 1")
+
+
 # Exposure
 
 
 def exposed(settings: Settings, rule: Rule, *others: Rule, **options: Any) -> list[tuple[str, str, int]]:
-    snapshot = Snapshot(1, [rule, *others])
-    page = Usage(settings).exposure(
-        [rule.project], refused_by(rule, snapshot, at=AT), among=rule_condition(rule, at=AT), **options
-    )
-    return [(one.client, one.filename, one.count) for one in page.items]
+    """Client, file, how often."""
+    is_meant = refused_by(rule, Snapshot(1, [rule, *others]), at=AT)
+    among = rule_condition(rule, at=AT)
+    found = Usage(settings).export_exposure([rule.project], is_meant, among=among, **options)
+    return [(one.client, one.filename, one.count) for one in found]
 
 
 EVERYBODY = [("192.0.2.7", ONE, 1), ("192.0.2.7", TWO, 1), ("192.0.2.8", TWO, 1)]
@@ -289,17 +303,17 @@ def test_exposure_tells_when(settings: Settings) -> None:
         head="more",
     )
     rule = make_rule(1, "block", "demo", versions="==2.0")
-    page = Usage(settings).exposure(["demo"], refused_by(rule, Snapshot(1, [rule]), at=AT), limit=1)
+    is_meant = refused_by(rule, Snapshot(1, [rule]), at=AT)
+    page = Usage(settings).exposure(["demo"], is_meant, limit=1)
     (found,) = page.items
     assert isinstance(found, Exposure)
     assert (found.client, found.count, found.status) == ("192.0.2.7", 2, 304)
     assert (found.first_at, found.last_at) == (AT + timedelta(seconds=2), AT + timedelta(seconds=60))
     assert found.installer is not None
     assert found.installer.name == "pip"
-    rest = Usage(settings).exposure(
-        ["demo"], refused_by(rule, Snapshot(1, [rule]), at=AT), limit=1, cursor=page.next
-    )
+    rest = Usage(settings).exposure(["demo"], is_meant, limit=1, cursor=page.next)
     assert ([one.client for one in rest.items], rest.next) == (["192.0.2.8"], None)
+    assert tuple(Usage(settings).export_exposure(["demo"], is_meant)) == page.items + rest.items
     assert exposed(settings, rule, since=AT + timedelta(seconds=30)) == [("192.0.2.7", TWO, 1)]
 
 

@@ -13,7 +13,7 @@ from decider.errors import Fault, InvalidRequest
 from decider.names import parse_project_name
 from decider.rules import Rule, Snapshot, parse_duration, parse_moment
 from decider.store.rulesets import make_rule
-from decider.usage.answers import DIMENSIONS, Exposure
+from decider.usage.answers import DIMENSIONS
 from decider.usage.exporting import csv_lines, json_lines
 from decider.usage.exposure import refused_by
 from decider.usage.filters import UsageFilter, rule_condition
@@ -24,7 +24,6 @@ from decider.usage.records import Kind, UsageRecord
 __all__ = ["exposure", "usage"]
 
 _KINDS = [*(kind.value for kind in Kind), "all"]
-_PAGE = 1_000
 
 
 @click.group()
@@ -122,6 +121,7 @@ def who(invocation: Invocation, *, target: str, since: str | None, limit: int) -
 @click.option("--version")
 @click.option("--filename")
 @click.option("--client", help="An address, or a pseudonym as in what is printed.")
+@click.option("--user", help="A token's name.")
 @click.option("--verdict", type=click.Choice([verdict.value for verdict in Verdict]))
 @click.option("--since", metavar="WHEN", help="A duration ago (7d), or a time (2027-01-31T00:00:00Z).")
 @click.option("--until", metavar="WHEN", help="Exclusive; as --since.")
@@ -136,6 +136,7 @@ def export(
     version: str | None,
     filename: str | None,
     client: str | None,
+    user: str | None,
     verdict: str | None,
     since: str | None,
     until: str | None,
@@ -154,6 +155,7 @@ def export(
         version=version,
         filename=filename,
         client=client,
+        user=user,
         verdict=None if verdict is None else Verdict(verdict),
         since=_moment_ago(invocation, since),
         until=_moment_ago(invocation, until, option="until"),
@@ -165,15 +167,25 @@ def export(
 
 
 @usage.command("erase")
-@click.argument("client")
+@click.argument("client", required=False)
+@click.option(
+    "--user", help="A token's name: what was asked for with it, from wherever; with CLIENT, from there."
+)
 @common_options
 @pass_invocation
-def erase(invocation: Invocation, client: str) -> None:
+def erase(invocation: Invocation, *, client: str | None, user: str | None) -> None:
     """Delete every record of CLIENT, an address or a pseudonym, from this machine and from the columnar files.
 
     What it asks for from now on is recorded anew. Where several machines share a folder, run it on each: their recent
     records are their own.
+
+    \b
+    Examples:
+      decider usage erase 192.0.2.7
+      decider usage erase --user ann
     """
+    if not (client or user):
+        raise InvalidRequest([Fault("", "name a client, or --user")])
     settings = invocation.settings
     keeper = Keeper(
         local_folder(settings),
@@ -181,7 +193,7 @@ def erase(invocation: Invocation, client: str) -> None:
         retention_days=settings.usage.retention_days,
         max_size=settings.usage.max_size,
     )
-    erased = keeper.erase(client)
+    erased = keeper.erase(client=client or None, user=user or None)
     if invocation.as_json:
         print_json({"erased": erased})
     else:
@@ -211,22 +223,14 @@ def exposure(invocation: Invocation, *, target: str, since: str | None) -> None:
         with invocation.store() as store:
             rule = store.get_rule(target)
             snapshot = Snapshot(*store.load_rules())
-    found: list[Exposure] = []
-    cursor = None
-    asked = Usage(invocation.settings)
-    while True:
-        page = asked.exposure(
+    found = list(
+        Usage(invocation.settings).export_exposure(
             [rule.project],
             refused_by(rule, snapshot, at=at),
             among=rule_condition(rule, at=at),
             since=_moment_ago(invocation, since),
-            limit=_PAGE,
-            cursor=cursor,
         )
-        found += page.items
-        cursor = page.next
-        if cursor is None:
-            break
+    )
     if invocation.as_json:
         print_json({"items": found})
         return

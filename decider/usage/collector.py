@@ -39,6 +39,7 @@ SEAL_ROWS = 50_000
 SEAL_AFTER = timedelta(hours=1)
 SEAL_SHARED_AFTER = timedelta(minutes=1)  #: other nodes see only what is sealed
 TEND_S = 30.0
+EXPIRE_S = 3_600.0
 
 
 def _count(lines: Sequence[Line]) -> None:
@@ -86,6 +87,7 @@ class Collector:
         self._open: dict[tuple[int, int], Log] = {}
         self._turned_at = time.monotonic()
         self._tend_at = 0.0
+        self._expire_at = time.monotonic() + TEND_S
         self._keeping: threading.Thread | None = None
 
     def close(self) -> None:
@@ -122,9 +124,13 @@ class Collector:
         self._remove_finished()
         self._turn_over()
         self._staging.forget_places(but=[one.head for one in self._open.values() if one.head])
-        if self._is_keeping_due():
-            self._keeping = threading.Thread(target=self._keep, name="usage-keeping", daemon=True)
-            self._keeping.start()
+        if self._keeping is not None and self._keeping.is_alive():
+            return
+        if self._is_sealing_due():
+            self._keep(self._keeper.keep)
+        elif time.monotonic() >= self._expire_at:
+            # Where nobody asks for anything, time is over all the same.
+            self._keep(self._keeper.expire)
 
     # -- From the log to the recent records
 
@@ -137,7 +143,7 @@ class Collector:
             except FileNotFoundError:
                 continue  # turned over, or removed, between the two looks
             known = self._open.get(one.inode)
-            if known is not None and known.size >= self._place(known):
+            if known is not None and known.size >= self._place(known) and not known.is_begun_anew():
                 one.close()
                 known.path = path
                 one = known
@@ -200,17 +206,22 @@ class Collector:
 
     # -- Keeping
 
-    def _is_keeping_due(self) -> bool:
-        if self._keeping is not None and self._keeping.is_alive():
-            return False
+    def _is_sealing_due(self) -> bool:
         count, oldest = self._staging.waiting()
         return count >= SEAL_ROWS or (oldest is not None and self._clock() - oldest >= self._seal_after)
 
-    def _keep(self) -> None:
-        try:
-            self._keeper.keep(self._clock())
-        except UsageUnavailable as error:
-            log.error("usage.keeping_delayed", extra={"cause": str(error)})  # noqa: TRY400 (its cause is told)
+    def _keep(self, step: Callable[[datetime], None]) -> None:
+        """Have that step of keeping done beside the collecting."""
+
+        def run() -> None:
+            try:
+                step(self._clock())
+            except UsageUnavailable as error:
+                log.error("usage.keeping_delayed", extra={"cause": str(error)})  # noqa: TRY400 (its cause is told)
+
+        self._expire_at = time.monotonic() + EXPIRE_S
+        self._keeping = threading.Thread(target=run, name="usage-keeping", daemon=True)
+        self._keeping.start()
 
     @contextmanager
     def _alone(self, stopping: Stopping) -> Iterator[bool]:

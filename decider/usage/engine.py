@@ -66,6 +66,8 @@ class Engine:
         except OSError:
             raise _failed("it ended") from None
         for line in self._answers:
+            if not line.endswith(b"\n"):
+                break  # killed as it wrote
             answer = msgspec.json.decode(line, type=Answer)
             if answer.fault is not None:
                 raise _failed(answer.fault)

@@ -12,7 +12,7 @@ from decider.usage.records import Installer
 __all__ = ["csv_lines", "json_lines"]
 
 #: What spreadsheets take for a formula when a cell begins with it.
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def json_lines(items: Iterable[msgspec.Struct]) -> Iterator[bytes]:

@@ -30,6 +30,7 @@ class UsageFilter(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None = None
     filename: str | None = None
     client: str | None = None  #: an address or a pseudonym
+    user: str | None = None
     verdict: Verdict | None = None
     since: datetime | None = None
     until: datetime | None = None  #: exclusive
@@ -59,6 +60,7 @@ def condition_of(wanted: UsageFilter, clients: Clients) -> Condition:
         "project": wanted.project,
         "version": wanted.version and (normalize_version(wanted.version) or wanted.version),
         "filename": wanted.filename,
+        "user": wanted.user,
         "verdict": wanted.verdict,
     }
     for name, value in equal.items():

@@ -1,6 +1,6 @@
 """nginx's usage log on disk: which files there are, whole lines from a place on, turning them over.
 
-`usage.log` is what nginx writes now, `usage.log.<anything>` what it wrote before. A log is known by its first line,
+`usage.log` is what nginx writes now, `usage.log.<anything>` or `usage.log-<anything>` what it wrote before. A log is known by its first line,
 whatever it is called and wherever it was copied to. Keeping places and reading lines may not be added here.
 """
 
@@ -41,6 +41,7 @@ class Log:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         status = os.fstat(self._descriptor)
         self.inode = (status.st_dev, status.st_ino)
+        self._first = b""  #: the first line, once it is whole
         self._head: str | None = None
 
     def close(self) -> None:
@@ -58,8 +59,12 @@ class Log:
         if self._head is None:
             first, end, _ = os.pread(self._descriptor, CHUNK_BYTES, 0).partition(b"\n")
             if end or len(first) == CHUNK_BYTES:
-                self._head = sha256(first).hexdigest()
+                self._first, self._head = first, sha256(first).hexdigest()
         return self._head
+
+    def is_begun_anew(self) -> bool:
+        """Whether it does not begin any more as it did: somebody emptied it in place."""
+        return os.pread(self._descriptor, len(self._first), 0) != self._first
 
     def read(self, position: int) -> Chunk:
         """Whole lines from there on, at most CHUNK_BYTES; none, where none is whole yet."""
@@ -84,7 +89,7 @@ class Log:
 
 def logs_in(folder: Path) -> Iterator[Path]:
     """The logs there are, the present one last."""
-    turned = [path for path in folder.glob(f"{LOG}.*") if path.suffix not in _PACKED]
+    turned = [path for path in folder.glob(f"{LOG}[.-]*") if path.suffix not in _PACKED]
     yield from sorted(turned)
     if (folder / LOG).exists():
         yield folder / LOG

@@ -20,7 +20,7 @@ from decider.errors import UsageUnavailable
 from decider.usage.clients import Clients, load_key
 from decider.usage.columns import COLUMNS
 from decider.usage.engine import Engine, open_engine
-from decider.usage.filters import Condition
+from decider.usage.filters import Condition, UsageFilter, condition_of
 from decider.usage.parts import Part, commit_file, list_parts, locked
 from decider.usage.staging import Staging
 
@@ -52,13 +52,25 @@ class Keeper:
             self._sweep()
             self._expire(at.astimezone(UTC).date())
 
-    def erase(self, client: str) -> int:
-        """Delete everything that the client (an address or a pseudonym) asked for; how many records."""
-        names = Clients(load_key(self._local)).names_of(client)
+    def expire(self, at: datetime) -> None:
+        """Delete what is over, and nothing else; raise UsageUnavailable."""
+        with self._working():
+            self._sweep()
+            self._expire(at.astimezone(UTC).date())
+
+    def erase(self, *, client: str | None = None, user: str | None = None) -> int:
+        """Delete everything that a client (an address or a pseudonym) or a user asked for; how many records.
+
+        Of both together, what that user asked for from that client. Raise UsageUnavailable.
+        """
+        wanted = UsageFilter(kind=None, client=client, user=user)
+        if wanted == UsageFilter(kind=None):
+            return 0  # nobody is not everybody
+        whose = condition_of(wanted, Clients(load_key(self._local)))
         with self._working(), closing(Staging(self._local, is_writer=True)) as staging:
-            erased = staging.erase(names)
-            for part, count in self._parts_with(names):
-                self._rewrite_without(part, names)
+            erased = staging.erase(whose)
+            for part, count in self._parts_with(whose):
+                self._rewrite_without(part, whose)
                 erased += count
         return erased
 
@@ -144,23 +156,22 @@ class Keeper:
                 _rmdir(self._folder / f"day={day}")
         log.info("usage.expired", extra={"days": sorted(days)})
 
-    def _parts_with(self, names: Sequence[str]) -> list[tuple[Part, int]]:
-        """The files that have records of these clients, leftovers too, and how many that count."""
+    def _parts_with(self, whose: Condition) -> list[tuple[Part, int]]:
+        """The files that have such records, leftovers too, and how many that count."""
         counting = list_parts(self._folder)
         found = []
         for part in counting + list_parts(self._folder, leftovers=True):
             with self._engine([part]) as engine:
-                ((count,),) = engine.run(
-                    'SELECT count(*) FROM records WHERE "client" IN (SELECT unnest(?::VARCHAR[]))', [names]
-                )
+                ((count,),) = engine.run(f"SELECT count(*) FROM records WHERE {whose.text}", whose.parameters)
             if count:
                 found.append((part, count if part in counting else 0))
         return found
 
-    def _rewrite_without(self, part: Part, names: Sequence[str]) -> None:
+    def _rewrite_without(self, part: Part, whose: Condition) -> None:
         with self._engine([part]) as engine, self._fresh() as fresh:
-            kept = 'SELECT * FROM records WHERE "client" NOT IN (SELECT unnest(?::VARCHAR[]))'
-            _copy(engine, kept, fresh, parameters=[names])
+            # Not `NOT (…)`: a record without a user is nobody's, and that is no truth value in SQL.
+            kept = f"SELECT * FROM records WHERE ({whose.text}) IS NOT TRUE"
+            _copy(engine, kept, fresh, parameters=whose.parameters)
             with locked(self._folder, exclusive=True):
                 commit_file(fresh, part.path(self._folder))
 

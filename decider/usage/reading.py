@@ -142,6 +142,24 @@ class Usage:
             _write_cursor("exposure", found[limit - 1][:6]) if more else None,
         )
 
+    def export_exposure(
+        self,
+        patterns: Sequence[str],
+        is_meant: Callable[[SeenFile], bool],
+        *,
+        among: Condition = EVERYTHING,
+        since: datetime | None = None,
+    ) -> Iterator[Exposure]:
+        """All that `exposure` tells page by page, in one go, as it is read."""
+        taken = self._condition(UsageFilter(taken=True, since=since)) & pattern_condition(patterns)
+        with self._asked(taken, since, None, within_s=EXPORT_S) as engine:
+            if engine is None:
+                return
+            keys = [_key(file) for file in _files(engine, taken, among) if is_meant(file)]
+            if keys:
+                for row in engine.rows(EXPOSURE.format(taken.text), (*taken.parameters, keys, None)):
+                    yield as_exposure(row)
+
     def changes(
         self, patterns: Sequence[str], is_meant: Callable[[SeenFile], bool], *, since: datetime
     ) -> tuple[list[SeenFile], UsageTotal]:

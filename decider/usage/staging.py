@@ -154,12 +154,11 @@ class Staging:
         with self._transaction():
             self._connection.execute('DELETE FROM records WHERE "day" = ? AND "id" <= ?', (day, up_to))
 
-    def erase(self, clients: Sequence[str]) -> int:
-        """Remove what these clients asked for; how many records."""
-        marks = ", ".join("?" * len(clients))
+    def erase(self, whose: Condition) -> int:
+        """Remove the records of that condition; how many."""
         with self._transaction():
             erased = self._connection.execute(
-                f'DELETE FROM records WHERE "client" IN ({marks})', clients
+                f"DELETE FROM records WHERE {whose.text}", whose.parameters
             ).rowcount
         with _unavailable():
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -9,7 +9,7 @@ import typing
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, NoReturn, TypeVar
 
 import msgspec
@@ -199,7 +199,16 @@ def _convert(value: Any, kind: Any, *, strict: bool) -> Any:
         return value
     if not strict and value == "null":
         kind = _not_none(kind)  # a lax conversion would read this text as None, and so as no filter at all
-    return msgspec.convert(value, kind, strict=strict)
+    converted = msgspec.convert(value, kind, strict=strict)
+    return _in_utc(converted) if isinstance(converted, datetime) else converted
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """The same moment; raise ValidationError where UTC has none: the first and the last hours of the calendar."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise msgspec.ValidationError("names no moment of the calendar") from None
 
 
 def _not_none(kind: Any) -> Any:

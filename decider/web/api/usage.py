@@ -42,6 +42,7 @@ class _Filters(Listing, frozen=True, kw_only=True):
     version: str | None = None
     filename: str | None = None
     client: Annotated[str, msgspec.Meta(description="an address, or a pseudonym as in answers")] | None = None
+    user: Annotated[str, msgspec.Meta(description="a token's name")] | None = None
     verdict: Verdict | None = None
     since: Moment | None = None
     until: Annotated[Moment, msgspec.Meta(description="exclusive")] | None = None
@@ -55,6 +56,7 @@ class _Filters(Listing, frozen=True, kw_only=True):
             version=self.version,
             filename=self.filename,
             client=self.client,
+            user=self.user,
             verdict=self.verdict,
             since=self.since,
             until=self.until,
@@ -155,18 +157,14 @@ def get_exposure(call: Call[ExposureQuery, None], rule_id: str) -> Response:
     is_meant, among = refused_by(rule, parts.repositories.snapshot(), at=at), rule_condition(rule, at=at)
     usage = Usage(parts.settings)
 
-    def page(limit: int, cursor: str | None) -> Page[Exposure]:
-        return usage.exposure(
-            [rule.project], is_meant, among=among, since=query.since, limit=limit, cursor=cursor
-        )
-
     media_type = _media_type(query.format)
     if media_type != _FORMATS["json"]:
-        return _export(page(_EVERYTHING, None).items, Exposure, media_type)
-    return respond(page(query.limit, query.cursor))
-
-
-_EVERYTHING = 10_000_000
+        everybody = usage.export_exposure([rule.project], is_meant, among=among, since=query.since)
+        return _export(everybody, Exposure, media_type)
+    page = usage.exposure(
+        [rule.project], is_meant, among=among, since=query.since, limit=query.limit, cursor=query.cursor
+    )
+    return respond(page)
 
 
 def _media_type(asked: str | None) -> str:
