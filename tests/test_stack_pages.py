@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from itertools import permutations
 from typing import Any
 from urllib.parse import urljoin
 
@@ -530,8 +531,9 @@ def test_conditional_requests(
 def test_no_tag_stands_for_another_format(stack: Stack, index: FakeIndex, project: str) -> None:
     """The ETag of one format never answers for another (T88)."""
     publish(index, project)
-    tags = {accept: stack.page(project, accept=accept).headers["ETag"] for accept in (JSON_TYPE, HTML_TYPE)}
-    for asked, sent in ((JSON_TYPE, HTML_TYPE), (HTML_TYPE, JSON_TYPE)):
+    formats = (JSON_TYPE, HTML_TYPE, "text/html")
+    tags = {accept: stack.page(project, accept=accept).headers["ETag"] for accept in formats}
+    for asked, sent in permutations(formats, 2):
         answer = stack.get(f"/simple/{project}/", {"Accept": asked, "If-None-Match": tags[sent]})
         assert (answer.status, media_type(answer)) == (200, asked)
 
@@ -577,6 +579,8 @@ def test_compression(stack: Stack, index: FakeIndex, project: str, accept: str) 
         {"Accept-Encoding": "identity"},
         {"Accept-Encoding": "zstd"},
         {"Accept-Encoding": "gzip;q=0"},
+        {"Accept-Encoding": "*, GZIP ; Q=0.000"},
+        {"Accept-Encoding": "*;q=0"},
     ):
         plain = stack.get(path, {"Accept": accept, **encoding})
         assert "Content-Encoding" not in plain.headers
@@ -616,6 +620,7 @@ def test_browser_installers_may_read(stack: Stack, index: FakeIndex, project: st
         assert (
             stack.get(path, {"Origin": "https://app.example"}).headers["Access-Control-Allow-Origin"] == "*"
         )
+    assert stack.page(project).headers["Access-Control-Expose-Headers"] == "X-PyPI-Last-Serial"
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,9 @@ def page_response(body: bytes, media_type: str, kept_s: int, *, last_serial: int
         body = pack(body)
     meters().pages.labels(request.path.rpartition("/")[2], media_type).inc()
     response = Response(body, content_type=media_type)
-    response.headers["ETag"] = f'"{sha256(body).hexdigest()[:32]}"'
+    # With the type: the two of HTML are the same bytes, and a 304 for one must not confirm the other (RFC 9110, 8.8.1).
+    tagged = f"{media_type}\n".encode() + body
+    response.headers["ETag"] = f'"{sha256(tagged).hexdigest()[:32]}"'
     if last_serial is not None:
         response.headers["X-PyPI-Last-Serial"] = str(last_serial)
     return storable(response, kept_s, is_packed=is_packed)
