@@ -291,11 +291,13 @@ def test_export_and_import(said: Said, tmp_path: Path, format_: str) -> None:
     """What was exported is imported without a change, and makes the same rules anew elsewhere."""
     add(said, "demo", "block", "--versions", "<2", "--final", "--expires", "9d", "--not-attested")
     add(said, "acme*", "own", "--index", "internal", "--extends", "pypi")
+    add(said, "demo", "block")
+    add(said, "demo", "block")  # two people may have said the same
     file = tmp_path / f"rules.{format_}"
     file.write_text(said("rules", "export", "--format", format_))
-    assert said("rules", "import", str(file)) == "manual: 0 added, 0 removed, 0 changed, 2 unchanged\n"
+    assert said("rules", "import", str(file)) == "manual: 0 added, 0 removed, 0 changed, 4 unchanged\n"
     said("rules", "remove", *(rule["id"] for rule in json.loads(said("rules", "list", "--json"))["items"]))
-    assert said("rules", "import", str(file)) == "manual: 2 added, 0 removed, 0 changed, 0 unchanged\n"
+    assert said("rules", "import", str(file)) == "manual: 4 added, 0 removed, 0 changed, 0 unchanged\n"
     assert said("rules", "export", "--format", format_) == file.read_text()
 
 
@@ -349,7 +351,11 @@ def test_import_replaces(said: Said) -> None:
         ('[{"action": "block"}]', "rules[0].project"),
         ('[{"action": "own", "project": "a", "reason": "x", "index": "absent"}]', "rules[0].index"),
         ("[3]", "rules[0]"),
+        ('[{"action": "block", "action": "allow"}]', "-: not valid JSON: `action` is given more than once"),
+        ("[" * 100_000, ""),
+        ("a = " + "9" * 5_000, ""),
     ],
+    ids=lambda text: text[:20],
 )
 def test_faulty_import(run: Run, text: str, field: str) -> None:
     """A file that is no list of valid rules is refused as a whole, with the place of each fault."""

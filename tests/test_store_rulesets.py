@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from decider.errors import Conflict, PreconditionFailed, RecordNotFound
+from decider.rules import RuleDraft
 from decider.store import Page
 from decider.store.transactional import TransactionalStore
 from tests.stores import AT, BLOCK, FULL, LATER, actions, add, all_of, block, replace, replace_feed
@@ -68,6 +69,22 @@ def test_two_drafts_of_one_identity(store: TransactionalStore, fields: dict[str,
     with pytest.raises(Conflict, match="key `7`"):
         replace_feed(store, block("a", key="7"), block("b", key="7"))
     assert store.revision() == 0
+
+
+def test_what_people_said_twice_can_be_replaced(store: TransactionalStore) -> None:
+    """Rules made one at a time may repeat each other; replaced by what they say, whatever the order, each stays."""
+    first, again = add(store), add(store)
+    other = add(store, replace(BLOCK, reason="seen in the wild"))
+
+    def put(*drafts: RuleDraft) -> tuple[list[str], list[str], int]:
+        change = store.replace_ruleset("manual", drafts, actor="ann", at=AT)
+        removed = [rule.id for rule in change.removed_rules]
+        return removed, [after.id for _, after in change.changed_rules], change.unchanged
+
+    assert put(replace(BLOCK, reason="seen in the wild"), BLOCK, BLOCK) == ([], [], 3)
+    kept = replace(BLOCK, reason="seen in the wild")
+    assert put(replace(BLOCK, reason="new"), kept) == ([again.id], [first.id], 1)
+    assert [rule.id for rule in store.load_rules()[1]] == [first.id, other.id]
 
 
 def test_ruleset_preconditions(store: TransactionalStore) -> None:

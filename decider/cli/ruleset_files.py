@@ -5,7 +5,8 @@ What a rule may say is for `decider.rules` to judge.
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from decider.errors import Fault, InvalidRequest
@@ -51,15 +52,23 @@ def _decode(text: str, name: str) -> Any:
     faults = []
     if not name.endswith(".toml"):
         try:
-            return json.loads(text)
-        except ValueError as error:
+            return json.loads(text, object_pairs_hook=_distinct)
+        except (ValueError, RecursionError) as error:
             faults.append(f"not valid JSON: {error}")
     if not name.endswith(".json"):
         try:
             return tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # also the int of thousands of digits
             faults.append(f"not valid TOML: {error}")
     raise InvalidRequest([Fault("", f"{name}: {fault}") for fault in faults])
+
+
+def _distinct(members: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The object; raise ValueError where a name stands twice, of which only the last would count."""
+    for name, count in Counter(name for name, _ in members).items():
+        if count > 1:
+            raise ValueError(f"`{name[:80]}` is given more than once")
+    return dict(members)
 
 
 def _entries(document: Any, name: str) -> list[Any]:

@@ -15,7 +15,14 @@ from decider.rules import Action, Rule, RuleDraft
 from decider.store import RulesetChange, RulesetInfo
 from decider.store.audit import make_entry
 from decider.store.ids import make_id
-from decider.store.rulesets import Replacement, draft_of, make_rule, plan_replacement, require_unowned
+from decider.store.rulesets import (
+    Replacement,
+    draft_of,
+    make_rule,
+    plan_replacement,
+    require_distinct,
+    require_unowned,
+)
 from decider.store.transaction import Transaction
 
 __all__ = ["add_rule", "append_audit", "change_rule", "remove_rule", "remove_ruleset", "replace_ruleset"]
@@ -115,6 +122,8 @@ def replace_ruleset(
     """See Store.replace_ruleset; a ruleset that is not there yet is made, even an empty one."""
     info = tx.find_ruleset(name)
     _require_ruleset_revision(name, info, if_revision)
+    if name not in _IMPLICIT:  # there two people may have said the same, each with a reason
+        require_distinct(drafts)
     plan = plan_replacement(tx.rules_in(name), drafts)
     if any(draft.action is Action.OWN for draft in drafts):
         require_unowned(drafts, (rule for rule in tx.own_rules(None) if rule.ruleset != name), at=at)

@@ -13,7 +13,7 @@ import msgspec
 from decider.errors import Conflict
 from decider.rules import Action, Rule, RuleDraft
 
-__all__ = ["Replacement", "draft_of", "make_rule", "plan_replacement", "require_unowned"]
+__all__ = ["Replacement", "draft_of", "make_rule", "plan_replacement", "require_distinct", "require_unowned"]
 
 _FIELDS = RuleDraft.__struct_fields__
 # Getters of many fields at once, and no dict of them: a feed has 100,000 rules.
@@ -63,27 +63,37 @@ def make_rule(
     )
 
 
-def plan_replacement(stored: Iterable[Rule], drafts: Iterable[RuleDraft]) -> Replacement:
-    """The least change that makes `drafts` of the rules in `stored`; raise Conflict for two of one identity."""
-    left: defaultdict[object, list[Rule]] = defaultdict(list)
-    for rule in stored:
-        left[_identity(rule)].append(rule)
-    added, changed, unchanged = [], [], 0
+def require_distinct(drafts: Iterable[RuleDraft]) -> None:
+    """Raise Conflict for two of one identity."""
     seen: set[object] = set()
     for draft in drafts:
         identity = _identity(draft)
         if identity in seen:
             raise Conflict(f"two rules of the ruleset are the same: {_describe(draft)}")
         seen.add(identity)
-        same = left.get(identity)
-        if not same:
-            added.append(draft)
-            continue
-        rule = same.pop(0)
-        if _said(rule) == _said(draft):
-            unchanged += 1
+
+
+def plan_replacement(stored: Iterable[Rule], drafts: Iterable[RuleDraft]) -> Replacement:
+    """The least change that makes `drafts` of the rules in `stored`; of one identity there may be several in both."""
+    left: defaultdict[object, list[Rule]] = defaultdict(list)
+    for rule in stored:
+        left[_identity(rule)].append(rule)
+    unequal, unchanged = [], 0
+    for draft in drafts:
+        identity = _identity(draft)
+        same = left.get(identity, [])
+        equal = next((place for place, rule in enumerate(same) if _said(rule) == _said(draft)), None)
+        if equal is None:
+            unequal.append((draft, identity))
         else:
-            changed.append((rule, draft))
+            del same[equal]
+            unchanged += 1
+    added, changed = [], []
+    for draft, identity in unequal:
+        if same := left.get(identity, []):
+            changed.append((same.pop(0), draft))
+        else:
+            added.append(draft)
     removed = sorted((rule for rules in left.values() for rule in rules), key=lambda rule: rule.id)
     return Replacement(added, removed, changed, unchanged)
 
