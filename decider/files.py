@@ -84,6 +84,9 @@ class DistributionFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     yanked: str | None = None  #: PEP 592 reason; "" when yanked without one, None when not yanked
     provenance: str | None = None  #: absolute URL (PEP 740); None when there is none
     path: str | None = None  #: local files only: where the bytes are, below the index's root
+    is_staged: bool = (
+        False  #: local files only: `path` is below the index's folder of copies for nginx's user
+    )
     metadata_path: str | None = None  #: local files only: extracted metadata, below its folder
     is_metadata_ours: bool = (
         False  #: remote wheels only: the index has none, decider reads it out of the wheel

@@ -23,7 +23,7 @@ from decider.index.hosts import host_and_port
 from decider.index.location import upstream_group
 from decider.run_files import SOCKET
 from decider.settings import IndexSettings, Settings
-from decider.worker_user import WorkerUser, stage_folder
+from decider.worker_user import WorkerUser
 
 __all__ = ["file_paths", "render_nginx_config", "template_folder"]
 
@@ -47,14 +47,6 @@ class _RemoteIndex:
     negative_ttl_s: int
     is_resolved: bool  #: whether the host has an address now
     authorization: str  #: a whole header value; "" when the index asks for none
-
-
-@dataclass(frozen=True, slots=True)
-class _LocalIndex:
-    """Where nginx finds a local index's files."""
-
-    name: str
-    folder: str
 
 
 def template_folder() -> Path:
@@ -83,7 +75,7 @@ def render_nginx_config(
     open_files = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], MAX_OPEN_FILES)
     resolvers, has_ipv6 = _resolvers(Path("/etc/resolv.conf")), _has_ipv6()
     remote = [_remote(index) for index in settings.indexes if index.url is not None]
-    local = [_local(settings, index, prefix, user) for index in settings.indexes if index.path is not None]
+    local = [index for index in settings.indexes if index.path is not None]
     webhook = settings.webhook.url if settings.webhook else ""
     values = {
         "version": __version__,
@@ -139,7 +131,7 @@ def render_nginx_config(
             "tls_certificate": settings.tls_certificate or "",
             "tls_key": settings.tls_key or "",
         }
-        | {f"indexes.{index.name}.path": index.folder for index in local},
+        | {f"indexes.{index.name}.path": str(index.path) for index in local},
         words={
             "listen": settings.listen_host,
             "internal_listen": settings.internal_host,
@@ -195,12 +187,6 @@ def _is_resolved(host: str, port: int) -> bool:
 def _basic(credentials: str | None) -> str:
     """RFC 7617; base64 has no character that means anything to nginx."""
     return f"Basic {b64encode(credentials.encode()).decode()}" if credentials else ""
-
-
-def _local(settings: Settings, index: IndexSettings, prefix: str, user: WorkerUser | None) -> _LocalIndex:
-    staged = stage_folder(settings, index, user)
-    folder = f"{prefix}staged/{index.name}" if staged is not None else str(index.path)
-    return _LocalIndex(index.name, folder)
 
 
 def _address(host: str, port: int) -> str:

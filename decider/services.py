@@ -12,6 +12,7 @@ from decider.index.local import LocalIndex
 from decider.index.loopback import Observe, observe_nothing
 from decider.index.loopback_key import loopback_key
 from decider.index.offers import WheelOffers
+from decider.index.permissions import Reader
 from decider.index.remote import RemoteIndex
 from decider.index.wheel_parts import PartReader
 from decider.repository import Repositories
@@ -21,7 +22,7 @@ from decider.store import Store, open_store
 from decider.usage.alarm import alarm_of
 from decider.usage.reading import Usage
 from decider.webhooks import WebhookSender
-from decider.worker_user import WorkerUser, stage_folder, worker_user
+from decider.worker_user import WorkerUser, worker_user
 from decider.writes import PendingWrites
 
 __all__ = ["Services", "build", "now", "start_background"]
@@ -129,7 +130,8 @@ def _index(
             index.name,
             Path(index.path),
             cache_dir=Path(settings.data_dir) / "metadata",
-            stage_dir=stage_folder(settings, index, user),
+            stage_dir=None if user is None else Path(settings.data_dir) / "staged" / index.name,
+            reader=None if user is None else Reader(user.uid, user.gid),
         )
     return RemoteIndex(
         index,

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from decider.errors import CannotStart
 from decider.index.permissions import readable_by
-from decider.settings import IndexSettings, Settings
 
-__all__ = ["WorkerUser", "stage_folder", "worker_user"]
+__all__ = ["WorkerUser", "worker_user"]
 
 # Debian's, the nginx project's own packages', and everyone's last resort.
 _CANDIDATES = ("www-data", "nginx", "nobody")
@@ -41,10 +40,3 @@ def worker_user() -> WorkerUser | None:
             continue
         return WorkerUser(entry.pw_name, getgrgid(entry.pw_gid).gr_name, entry.pw_uid, entry.pw_gid)
     raise CannotStart(f"none of the users {', '.join(_CANDIDATES)} exists: nginx has no one to run as")
-
-
-def stage_folder(settings: Settings, index: IndexSettings, user: WorkerUser | None) -> Path | None:
-    """Where nginx finds a local index's files when its user cannot read them in place; None: in place."""
-    if index.path is None or user is None or user.can_read(Path(index.path)):
-        return None
-    return Path(settings.data_dir) / "staged" / index.name

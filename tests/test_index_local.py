@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 import pytest
@@ -21,6 +22,7 @@ from decider.index import Index, local, publishing
 from decider.index.directory import Candidate, Contents, look_into
 from decider.index.local import LocalFault, LocalIndex
 from decider.index.metadata import CoreMetadata, read_wheel
+from decider.index.permissions import Reader
 from decider.index.staging import Stage
 from decider.names import NormalizedName
 from tests.distributions import core_metadata, make_sdist, make_wheel, set_age
@@ -29,6 +31,7 @@ DEMO = NormalizedName("demo")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOW = 1_800_000_000.0
 WHEEL = "demo-1.0-py3-none-any.whl"
+STRANGER = Reader(61_234, 61_234)  #: in no group of ours, shut out of pytest's folders
 
 
 @dataclass
@@ -324,7 +327,6 @@ def test_linked_root(site: Site, tmp_path: Path) -> None:
     link.symlink_to(site.root)
     index = site.index(link)
     assert only_file(index).path == WHEEL
-    assert index.serve_root == link
 
 
 # Faults
@@ -540,10 +542,10 @@ def test_scan_share(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a scan is slow the next one waits: scanning takes a tenth of the time at most."""
     looks: list[float] = []
 
-    def slow(root: Path) -> Contents:
+    def slow(root: Path, reader: Reader | None) -> Contents:
         looks.append(site.now_s)
         site.now_s += 0.2
-        return look_into(root)
+        return look_into(root, reader)
 
     monkeypatch.setattr(local, "look_into", slow)
     index = site.index()
@@ -708,11 +710,11 @@ class Gate:
     opened: threading.Event = field(default_factory=threading.Event)
     looks: int = 0
 
-    def __call__(self, root: Path) -> Contents:
+    def __call__(self, root: Path, reader: Reader | None) -> Contents:
         self.looks += 1
         self.entered.set()
         assert self.opened.wait(30)
-        return look_into(root)
+        return look_into(root, reader)
 
 
 @pytest.fixture
@@ -767,18 +769,61 @@ def stage(site: Site) -> Path:
     return site.folder / "stage"
 
 
+@pytest.fixture
+def open_site() -> Iterator[Site]:
+    """A site whose folders a stranger can enter."""
+    with TemporaryDirectory() as name:
+        for folder in (Path(name), Path(name) / "packages"):
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o755)
+        yield Site(Path(name))
+
+
+def test_staged_where_nginx_cannot_read(open_site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Only files that nginx's user cannot read in place are copied, which the log says once; a new mode ends it."""
+    closed, opened = open_site.wheel(), open_site.wheel(name="opened")
+    closed.chmod(0o600)
+    opened.chmod(0o644)
+    stage = open_site.folder / "stage"
+    index = open_site.index(stage_dir=stage, reader=STRANGER)
+    file = only_file(index)
+    assert (file.is_staged, file.path) == (True, f"{sha256(closed)}/{WHEEL}")
+    assert (stage / str(file.path)).read_bytes() == closed.read_bytes()
+    assert (only_file(index, "opened").is_staged, only_file(index, "opened").path) == (False, opened.name)
+    assert index.copied() == (WHEEL,)
+    open_site.now_s += 1
+    index.scan()
+    assert [record.message for record in caplog.records] == ["index.files_copied"]
+    closed.chmod(0o644)
+    open_site.now_s += 1
+    index.scan()
+    open_site.now_s += 1
+    assert (only_file(index).is_staged, only_file(index).path) == (False, WHEEL)
+    assert index.copied() == ()
+
+
 def test_no_stage(site: Site) -> None:
     """Without staging, files are served from the directory itself."""
-    assert site.index().serve_root == site.root
+    site.wheel().chmod(0o600)
+    assert (only_file(site.index()).is_staged, only_file(site.index()).path) == (False, WHEEL)
+
+
+@pytest.mark.parametrize("is_root", [True, False])
+def test_file_that_nobody_may_read(site: Site, stage: Path, *, is_root: bool) -> None:
+    """A file whose mode shuts everybody out is left out, also by root, who could read it; its name stays owned."""
+    site.wheel().chmod(0o000)
+    index = site.index(stage_dir=stage, reader=STRANGER) if is_root else site.index()
+    assert page(index).files == ()
+    assert index.faults() == (LocalFault(WHEEL, "cannot be read: its mode lets nobody"),)
 
 
 def test_staged_link(site: Site, stage: Path) -> None:
     """A file that everyone may read is staged as a hard link, in folders that everyone may traverse."""
     path = site.wheel("demo")
     path.chmod(0o644)
-    index = site.index(stage_dir=stage)
+    index = site.index(stage_dir=stage, reader=STRANGER)
     file = only_file(index)
-    assert (index.serve_root, file.path) == (stage, f"{sha256(path)}/{WHEEL}")
+    assert (file.is_staged, file.path) == (True, f"{sha256(path)}/{WHEEL}")
     staged = stage / str(file.path)
     assert staged.samefile(path)
     assert (staged.parent.stat().st_mode & 0o777, stage.stat().st_mode & 0o777) == (0o755, 0o755)
@@ -789,7 +834,7 @@ def test_staged_copy(site: Site, stage: Path) -> None:
     """A file that only we may read is copied, readable by all, as old as the original, whose mode stays."""
     path = site.wheel()
     path.chmod(0o600)
-    staged = stage / str(only_file(site.index(stage_dir=stage)).path)
+    staged = stage / str(only_file(site.index(stage_dir=stage, reader=STRANGER)).path)
     assert not staged.samefile(path)
     assert staged.read_bytes() == path.read_bytes()
     assert (staged.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o644, 0o600)
@@ -805,7 +850,7 @@ def test_staged_elsewhere(site: Site, stage: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Path, "hardlink_to", refuse)
     path = site.wheel()
     path.chmod(0o644)
-    staged = stage / str(only_file(site.index(stage_dir=stage)).path)
+    staged = stage / str(only_file(site.index(stage_dir=stage, reader=STRANGER)).path)
     assert not staged.samefile(path)
     assert staged.read_bytes() == path.read_bytes()
 
@@ -823,12 +868,12 @@ def test_staged_once(site: Site, stage: Path) -> None:
     """A restarted process finds what is staged; a link whose original was replaced since is made anew."""
     path = site.wheel()
     path.chmod(0o600)
-    staged = stage / str(only_file(site.index(stage_dir=stage)).path)
+    staged = stage / str(only_file(site.index(stage_dir=stage, reader=STRANGER)).path)
     inode = staged.stat().st_ino
-    only_file(site.index(stage_dir=stage))
+    only_file(site.index(stage_dir=stage, reader=STRANGER))
     assert staged.stat().st_ino == inode
     staged.unlink()
-    only_file(site.index(stage_dir=stage))
+    only_file(site.index(stage_dir=stage, reader=STRANGER))
     assert staged.read_bytes() == path.read_bytes()
 
 
@@ -836,13 +881,13 @@ def test_staged_link_of_another_inode(site: Site, stage: Path) -> None:
     """A staged link is not trusted once it is no longer the listed file: somebody may have written to it."""
     path = site.wheel()
     data = path.read_bytes()
-    staged = stage / str(only_file(site.index(stage_dir=stage)).path)
+    staged = stage / str(only_file(site.index(stage_dir=stage, reader=STRANGER)).path)
     path.rename(site.folder / "kept")
     with (site.folder / "kept").open("r+b") as file:
         file.write(b"changed")
     path.write_bytes(data)
     set_age(path, 3600, now=NOW)
-    only_file(site.index(stage_dir=stage))
+    only_file(site.index(stage_dir=stage, reader=STRANGER))
     assert staged.read_bytes() == data
 
 
@@ -850,7 +895,7 @@ def test_stage_is_swept(site: Site, stage: Path) -> None:
     """What is no longer listed leaves the stage a minute or two later; what is listed stays."""
     kept, gone = site.wheel(), site.wheel(name="gone")
     gone_sha256 = sha256(gone)
-    index = site.index(stage_dir=stage)
+    index = site.index(stage_dir=stage, reader=STRANGER)
     index.scan()
     gone.unlink()
     (stage / ".left-behind.tmp").write_bytes(b"")
@@ -865,7 +910,7 @@ def test_stage_is_full(site: Site, stage: Path) -> None:
     """A file that cannot be staged cannot be served: it is a fault, and tried again."""
     site.wheel()
     stage.write_bytes(b"in the way")
-    index = site.index(stage_dir=stage)
+    index = site.index(stage_dir=stage, reader=STRANGER)
     assert [fault.path for fault in index.faults()] == [WHEEL]
     stage.unlink()
     site.now_s += 5

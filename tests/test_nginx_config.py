@@ -150,14 +150,15 @@ def test_worker_user(settings: Settings) -> None:
 
 
 def test_unreadable_packages_are_served_from_copies(settings: Settings, tmp_path: Path) -> None:
-    """Where nginx's user cannot read an index's folder, its files are named where they are staged."""
+    """Both places that a local index's files may be in have a name, in place and as copies for nginx's user."""
     packages = tmp_path / "packages"
     packages.mkdir(mode=0o700)
     packages.chmod(0o700)
     local = changed(settings, indexes=(IndexSettings(name="internal", path=str(packages)),))
     user = WorkerUser("nobody", "nogroup", 65_534, 65_534)
-    assert '"index:internal" "staged/internal";' in render(local, user=user)
-    assert f'"index:internal" "{packages}";' in render(local)
+    for text in (render(local, user=user), render(local)):
+        assert '"staged:internal" "staged/internal";' in text
+        assert f'"index:internal" "{packages}";' in text
 
 
 def test_missing_authorities(settings: Settings) -> None:

@@ -3,15 +3,13 @@
 import os
 import pwd
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from decider import worker_user as module
 from decider.errors import CannotStart
-from decider.settings import IndexSettings, Settings
-from decider.worker_user import WorkerUser, stage_folder, worker_user
+from decider.worker_user import WorkerUser, worker_user
 
 STRANGER = WorkerUser("stranger", "strangers", 54_321, 54_321)
 
@@ -55,33 +53,3 @@ def test_others_stay_who_they_are(users: Callable[..., None]) -> None:
     """Who is not root cannot switch."""
     users("www-data", uid=1000)
     assert worker_user() is None
-
-
-def make_settings(folder: Path, packages: Path) -> Settings:
-    index = IndexSettings(name="internal", path=str(packages))
-    return Settings(data_dir=str(folder / "var"), indexes=(index,), repositories=())
-
-
-def test_where_files_are_served_from(tmp_path: Path) -> None:
-    """Files are served in place where the user can read them, else from copies of decider's own."""
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent != Path("/tmp"):
-            parent.chmod(parent.stat().st_mode | 0o011)
-        if parent == Path("/tmp"):
-            break
-    packages = tmp_path / "packages"
-    packages.mkdir()
-    settings = make_settings(tmp_path, packages)
-    (index,) = settings.indexes
-    packages.chmod(0o755)
-    assert stage_folder(settings, index, STRANGER) is None
-    packages.chmod(0o750)
-    assert stage_folder(settings, index, STRANGER) == tmp_path / "var" / "staged" / "internal"
-    assert stage_folder(settings, index, None) is None
-
-
-def test_remote_index_is_not_staged(tmp_path: Path) -> None:
-    """Only a directory has files to copy."""
-    settings = make_settings(tmp_path, tmp_path)
-    index = IndexSettings(name="public", url="https://index.example/simple/")
-    assert stage_folder(settings, index, STRANGER) is None

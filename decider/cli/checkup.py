@@ -8,7 +8,7 @@ from typing import Literal
 
 from decider.data_dir import prepare_data_dir
 from decider.errors import DeciderError
-from decider.index.local import LocalIndex
+from decider.index.local import COPIED, LocalIndex
 from decider.index.remote import RemoteIndex
 from decider.nginx_config import render_nginx_config
 from decider.nginx_program import nginx_fault
@@ -94,5 +94,8 @@ def _check_local(part: str, index: LocalIndex, user: WorkerUser | None, parts: S
     if user is not None and not user.can_read(root):
         detail = f"nginx's user {user.name} cannot read {root}: its files are copied into data_dir and served from there"
         yield Finding(part, "warning", detail)
+    else:
+        for path in index.copied():
+            yield Finding(part, "warning", f"{path}: {COPIED}")
     for fault in index.faults():
         yield Finding(part, "warning", f"{fault.path}: {fault.why}")

@@ -90,5 +90,7 @@ def _page(index: str, project: NormalizedName, listed: Sequence[Listed]) -> Proj
 
 def _digest(index: str, project: NormalizedName, files: Iterable[DistributionFile]) -> str:
     """Where the bytes are is nobody's business but ours: moving a file does not change its page."""
-    visible = [msgspec.structs.replace(file, path=None, metadata_path=None) for file in files]
+    visible = [
+        msgspec.structs.replace(file, path=None, is_staged=False, metadata_path=None) for file in files
+    ]
     return hashlib.sha256(msgspec.json.encode((index, project, visible))).hexdigest()

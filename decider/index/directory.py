@@ -6,15 +6,18 @@ Opening files may not be added here.
 import os
 import stat
 from collections.abc import Iterator
+from enum import Enum
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
 from decider.errors import InvalidName
+from decider.index.permissions import Reader
 from decider.names import NormalizedName, parse_project_name
 
-__all__ = ["Candidate", "Contents", "LocalFault", "fault", "look_into"]
+__all__ = ["Candidate", "Contents", "LocalFault", "Readers", "fault", "look_into"]
 
+_READ_BITS = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _TEMPORARY_ENDINGS = ("~", ".part", ".partial", ".filepart", ".tmp")
 
 
@@ -23,6 +26,14 @@ class LocalFault(NamedTuple):
 
     path: str  #: below the index's root; printable, so not always the very name
     why: str  #: goes on after the path: lower-case, one line
+
+
+class Readers(Enum):
+    """Who may read a file."""
+
+    NOBODY = 0  #: but root, who may read what nobody is meant to
+    OURSELVES = 1
+    NGINX = 2  #: in place
 
 
 class Candidate(NamedTuple):
@@ -35,6 +46,7 @@ class Candidate(NamedTuple):
     size: int
     mtime_ns: int
     inode: int
+    readers: Readers = Readers.NGINX
 
 
 class Contents(NamedTuple):
@@ -46,9 +58,12 @@ class Contents(NamedTuple):
     faults: list[LocalFault]
 
 
-def look_into(root: Path) -> Contents:
-    """What lies in `root` and one level below; raise OSError when `root` itself cannot be listed."""
-    return _Look(root).contents()
+def look_into(root: Path, reader: Reader | None = None) -> Contents:
+    """What lies in `root` and one level below; raise OSError when `root` itself cannot be listed.
+
+    `reader`: nginx's user, where it is another than ours.
+    """
+    return _Look(root, reader).contents()
 
 
 def fault(path: str, why: str) -> LocalFault:
@@ -58,8 +73,10 @@ def fault(path: str, why: str) -> LocalFault:
 
 
 class _Look:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, reader: Reader | None) -> None:
         self._root = str(root)
+        self._reader = reader
+        self._can_enter: dict[str, bool] = {}  #: by folder
         self._real_root = os.path.realpath(root)
         self._candidates: list[Candidate] = []
         self._folders: set[NormalizedName] = set()
@@ -77,7 +94,7 @@ class _Look:
             if entry.is_symlink():
                 self._note_link(entry, path, folder)
             elif not entry.is_dir():
-                self._note_file(entry.stat(follow_symlinks=False), path, served, folder)
+                self._note_file(entry.stat(follow_symlinks=False), path, served, folder, entry.path)
             elif folder is None:
                 self._note_folder(entry.path, path, served)
         except FileNotFoundError:
@@ -92,7 +109,7 @@ class _Look:
         elif not real.exists():
             self._faults.append(fault(path, "is a symbolic link to nothing"))
         elif not real.is_dir():
-            self._note_file(real.stat(), path, str(real.relative_to(self._real_root)), folder)
+            self._note_file(real.stat(), path, str(real.relative_to(self._real_root)), folder, str(real))
         elif folder is None:
             self._note_folder(str(real), path, str(real.relative_to(self._real_root)))
 
@@ -113,15 +130,26 @@ class _Look:
             self._note(entry, f"{path}/{entry.name}", f"{served}/{entry.name}", project)
 
     def _note_file(
-        self, found: os.stat_result, path: str, served: str, folder: NormalizedName | None
+        self, found: os.stat_result, path: str, served: str, folder: NormalizedName | None, place: str
     ) -> None:
         if not stat.S_ISREG(found.st_mode):
             self._faults.append(fault(path, "is no regular file"))
             return
         filename = path.rpartition("/")[2]
+        readers = self._readers(found, place.rpartition("/")[0])
         self._candidates.append(
-            Candidate(path, served, filename, folder, found.st_size, found.st_mtime_ns, found.st_ino)
+            Candidate(path, served, filename, folder, found.st_size, found.st_mtime_ns, found.st_ino, readers)
         )
+
+    def _readers(self, found: os.stat_result, parent: str) -> Readers:
+        if not found.st_mode & _READ_BITS:
+            return Readers.NOBODY
+        if self._reader is None:
+            return Readers.NGINX
+        if parent not in self._can_enter:
+            self._can_enter[parent] = self._reader.can_enter(Path(parent))
+        is_open = self._can_enter[parent] and self._reader.can_read(found)
+        return Readers.NGINX if is_open else Readers.OURSELVES
 
 
 def _entries(folder: str) -> Iterator[os.DirEntry[str]]:

@@ -34,7 +34,7 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_of(self, candidate: Candidate) -> bool:
         """Whether the file is still the one that was read."""
-        return (self.size, self.mtime_ns, self.inode) == candidate[-3:]
+        return (self.size, self.mtime_ns, self.inode) == (candidate.size, candidate.mtime_ns, candidate.inode)
 
 
 class ExaminedFiles:

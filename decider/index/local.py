@@ -10,7 +10,7 @@ not be added here.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,14 +19,16 @@ from decider.files import DistributionFile, ProjectPage
 from decider.index.catalogue import Catalogue, make_catalogue
 from decider.index.directory import Contents, LocalFault, look_into
 from decider.index.examined import ExaminedFiles
+from decider.index.permissions import Reader
 from decider.index.publishing import Publisher, Record
 from decider.index.staging import Stage
 from decider.names import NormalizedName
 
-__all__ = ["LocalFault", "LocalIndex"]
+__all__ = ["COPIED", "LocalFault", "LocalIndex"]
 
 log = logging.getLogger(__name__)
 
+COPIED = "nginx's user cannot read it: it is copied into data_dir and served from there"
 _SHARE = 10  #: scanning may take one part in so many of the time
 
 
@@ -43,8 +45,8 @@ class _State:
 class LocalIndex:
     """The directory `root`; safe to share between threads.
 
-    `cache_dir` may be shared by all indexes and processes; `stage_dir` belongs to this index alone, and is given
-    when nginx's user cannot read `root`. `clock` is monotonic seconds, `wall_clock` seconds since the epoch.
+    `cache_dir` may be shared by all indexes and processes. Where nginx runs as another user, this is `reader`, and
+    what it cannot read in place is copied to `stage_dir`, which belongs to this index alone. `clock` is monotonic seconds, `wall_clock` seconds since the epoch.
     """
 
     is_internal = True
@@ -56,19 +58,24 @@ class LocalIndex:
         *,
         cache_dir: Path,
         stage_dir: Path | None = None,
+        reader: Reader | None = None,
         scan_interval_s: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
         self._root = root.absolute()
-        self._stage_dir = None if stage_dir is None else stage_dir.absolute()
+        self._reader = reader
         self._scan_interval_s = scan_interval_s
         self._clock = clock
         self._examined = ExaminedFiles(cache_dir.absolute(), name)
-        self._stage = None if self._stage_dir is None else Stage(self._stage_dir)
+        self._stage = None if stage_dir is None else Stage(stage_dir.absolute())
         self._publisher = Publisher(
-            self._root, examined=self._examined, stage=self._stage, clock=clock, wall_clock=wall_clock
+            self._root,
+            examined=self._examined,
+            stage=self._stage,
+            clock=clock,
+            wall_clock=wall_clock,
         )
         self._lock = threading.Lock()  # held while scanning
         self._state: _State | None = None
@@ -76,11 +83,11 @@ class LocalIndex:
         self._records: Mapping[str, Record] = {}
         self._seen: object = None  # what the state was made of
         self._logged: frozenset[LocalFault] = frozenset()
+        self._logged_copies: set[str] = set()
 
-    @property
-    def serve_root(self) -> Path:
-        """The folder that `path` of the listed files is relative to."""
-        return self._root if self._stage_dir is None else self._stage_dir
+    def copied(self) -> tuple[str, ...]:
+        """The listed files, in the order of their paths, that nginx's user cannot read where they lie."""
+        return tuple(path for path, record in self._records.items() if record.file and record.file.is_staged)
 
     def fetch_page(self, project: NormalizedName) -> ProjectPage | None:
         """The project's page, None when neither a folder nor a file's name speaks of it.
@@ -141,7 +148,7 @@ class LocalIndex:
     def _scan(self) -> None:
         started = self._clock()
         try:
-            contents = look_into(self._root)
+            contents = look_into(self._root, self._reader)
         except OSError as error:
             # Not "has nothing": a directory that is not mounted must hand no name to another index.
             self._state = _State(failure=f"the directory `{self._root}` cannot be read: {error.strerror}")
@@ -168,6 +175,7 @@ class LocalIndex:
             faults = tuple(sorted({*contents.faults, *catalogue.faults}))
             self._state = _State(catalogue, contents.unreadable, faults)
             self._log_new(frozenset(faults))
+            self._log_copied(records.values())
         self._seen = seen
         self._records = records
         return is_news
@@ -177,12 +185,20 @@ class LocalIndex:
             log.warning("index.file_skipped", extra={"index": self.name, "path": path, "why": why})
         self._logged = faults
 
+    def _log_copied(self, records: Iterable[Record]) -> None:
+        """Modes that shut nginx out are most likely an oversight, and copies take room."""
+        copied = {one.candidate.path for one in records if one.file is not None and one.file.is_staged}
+        if news := copied - self._logged_copies:
+            extra = {"index": self.name, "path": min(news), "count": len(news), "why": COPIED}
+            log.warning("index.files_copied", extra=extra)
+        self._logged_copies = copied
+
     def _sweep(self) -> None:
         now = self._clock()
         metadata_paths = (file.metadata_path for file in self._files() if file.metadata_path is not None)
         self._examined.sweep(self._records, metadata_paths, now=now)
         if self._stage is not None:
-            self._stage.sweep((file.hashes["sha256"] for file in self._files()), now=now)
+            self._stage.sweep((file.hashes["sha256"] for file in self._files() if file.is_staged), now=now)
 
     def _files(self) -> Iterator[DistributionFile]:
         return (record.file for record in self._records.values() if record.file is not None)

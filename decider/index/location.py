@@ -34,9 +34,7 @@ _SAFE = "/%?&=+~!$'()*,;:@-._"
 class Location(msgspec.Struct, frozen=True, kw_only=True):
     """Either `root` and `path` (bytes on disk), or `url` and what goes with it (bytes behind an upstream)."""
 
-    root: str = (
-        ""  #: "index:<name>" or "metadata": nginx's name for a folder; "made": the decider makes the bytes
-    )
+    root: str = ""  #: "index:<name>", "staged:<name>" or "metadata": nginx's name for a folder; "made": the decider makes the bytes
     path: str = ""  #: below the root
     url: str = ""  #: for nginx's proxy_pass: the host may be the name of an upstream group
     source: str = ""  #: the same, as the page has it
@@ -69,7 +67,7 @@ def upstream_group(index: str) -> str:
 def locate_local(index: str, file: DistributionFile, companion: Companion) -> Location | None:
     """Where a local index keeps the bytes; None when there is no such companion."""
     if companion == "" and file.path is not None:
-        return Location(root=f"index:{index}", path=file.path)
+        return Location(root=f"{'staged' if file.is_staged else 'index'}:{index}", path=file.path)
     if companion == ".metadata" and file.metadata_path is not None:
         return Location(root="metadata", path=file.metadata_path)
     return None

@@ -5,13 +5,32 @@ Access control lists and supplementary groups are not looked at. Changing permis
 
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["readable_by"]
+__all__ = ["Reader", "readable_by"]
 
 
-def readable_by(path: Path, uid: int, gid: int) -> bool:
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """The user that nginx's workers run as, asked about many files of few folders."""
+
+    uid: int
+    gid: int
+
+    def can_enter(self, folder: Path) -> bool:
+        """Whether the user can traverse `folder` and all its parents, as written and the way that links take."""
+        return readable_by(folder, self.uid, self.gid, wanted=stat.S_IXOTH)
+
+    def can_read(self, found: os.stat_result) -> bool:
+        """Whether the user can read that file of a folder that can be entered."""
+        return _allows(found, self.uid, self.gid, stat.S_IROTH)
+
+
+def readable_by(path: Path, uid: int, gid: int, *, wanted: int | None = None) -> bool:
     """Whether the user can traverse every parent of `path` and read it (list and traverse, for a folder).
+
+    `wanted`: other bits of the path itself, as those for others.
 
     Both the way as written and the way that symbolic links take must be open. False where the path is missing or
     this process cannot tell.
@@ -25,7 +44,8 @@ def readable_by(path: Path, uid: int, gid: int) -> bool:
         found = real.stat()
     except (OSError, RuntimeError):  # RuntimeError: a loop of symbolic links
         return False
-    wanted = stat.S_IROTH | stat.S_IXOTH if stat.S_ISDIR(found.st_mode) else stat.S_IROTH
+    if wanted is None:
+        wanted = stat.S_IROTH | stat.S_IXOTH if stat.S_ISDIR(found.st_mode) else stat.S_IROTH
     return _allows(found, uid, gid, wanted)
 
 

@@ -17,7 +17,7 @@ from packaging.version import Version
 
 from decider.errors import InvalidName, UnreadableDistribution
 from decider.files import DistributionFile, FileType, file_type, file_version, is_servable_filename
-from decider.index.directory import Candidate
+from decider.index.directory import Candidate, Readers
 from decider.index.examined import Examined, ExaminedFiles
 from decider.index.metadata import CoreMetadata, read_sdist, read_wheel
 from decider.index.staging import Stage
@@ -89,9 +89,12 @@ class Publisher:
     def _first_record(self, candidate: Candidate, now: float, *, is_new: bool) -> Record:
         record = Record(candidate, now + self._settling_time(candidate, is_new=is_new))
         try:
-            return replace(record, identity=_identify(candidate))
+            record = replace(record, identity=_identify(candidate))
         except UnreadableDistribution as error:
             return replace(record, why=str(error))
+        if candidate.readers is Readers.NOBODY:
+            return replace(record, why="cannot be read: its mode lets nobody")
+        return record
 
     def _settling_time(self, candidate: Candidate, *, is_new: bool) -> float:
         """Seconds; a file that changed before our eyes waits even if its writer sets the clock back."""
@@ -120,7 +123,8 @@ class Publisher:
         if examined is None:
             return None
         path = candidate.served
-        if self._stage is not None:
+        is_staged = self._stage is not None and candidate.readers is Readers.OURSELVES
+        if self._stage is not None and is_staged:
             path = self._stage.place(source, sha256=examined.sha256, filename=candidate.filename)
         has_metadata = examined.metadata_sha256 is not None
         return DistributionFile(
@@ -132,6 +136,7 @@ class Publisher:
             requires_python=examined.requires_python,
             core_metadata={"sha256": examined.metadata_sha256} if examined.metadata_sha256 else False,
             path=path,
+            is_staged=is_staged,
             metadata_path=self._examined.metadata_path(examined) if has_metadata else None,
         )
 
