@@ -63,6 +63,10 @@ def test_reading_takes_a_token(closed: Stack, wheel: Distribution) -> None:
         "/simple/demo/",
         f"/files/demo/{wheel.filename}",
         f"/files/demo/{wheel.filename}.metadata",
+        "/pypi/demo/json",
+        "/default/simple/",
+        "/simple/absent/",
+        f"/files/demo/{wheel.filename}.provenance",
     ):
         for wrong in (
             {},
@@ -77,7 +81,22 @@ def test_reading_takes_a_token(closed: Stack, wheel: Distribution) -> None:
             assert answer.headers["WWW-Authenticate"].startswith("Basic ")
             assert answer.headers["Cache-Control"] == "no-store"
         for right in (basic(secret), bearer(secret)):
-            assert closed.get(path, {"Accept": PIP_ACCEPT, **right}).status == 200, path
+            status = 404 if "absent" in path or path.endswith(".provenance") else 200
+            assert closed.get(path, {"Accept": PIP_ACCEPT, **right}).status == status, path
+
+
+def test_explanations_take_a_token_too(closed: Stack, wheel: Distribution) -> None:
+    """Who may not read a refusal is not told of one at /why either: not which names there are, nor which rules."""
+    secret = make_token(closed, "ci")
+    rule = closed.add_rule(action="block", project="demo", reason="a secret project")
+    for path in ("/why/demo", f"/why/demo/{wheel.filename}", "/default/why/Demo", "/why/absent"):
+        for accept in ("text/html", "application/json"):
+            for wrong in ({}, basic("wrong"), bearer("wrong")):
+                answer = closed.get(path, {"Accept": accept, **wrong})
+                assert answer.status == 401
+                assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+                assert not any(word in answer.text for word in ("secret project", rule["id"], "public"))
+    eventually(lambda: "a secret project" in closed.get("/why/demo", basic(secret)).text, within_s=PROMISE_S)
 
 
 def test_cached_for_one_is_not_for_another(closed: Stack, wheel: Distribution) -> None:
@@ -115,6 +134,12 @@ def test_tokens_stay_off_the_disk(closed: Stack, wheel: Distribution) -> None:
     for path in ("/simple/demo/", f"/files/demo/{wheel.filename}"):
         assert closed.get(path, header).status == 200
         assert closed.get(path, bearer("wrong-but-secret")).status == 401
+    for path in ("/why/demo", "/simple/demo/", "/healthz", "/absent"):
+        closed.get(path, basic("", user=secret))
+    for host in (b"http://__token__:%s@x", b"http://%s@x"):
+        closed.raw_get(host % secret.encode() + b"/absent")
+    access = closed.data_dir / "logs" / "access.log"
+    eventually(lambda: access.read_bytes().count(b"GET /absent ") >= 1, within_s=5, what="the log's lines")
     folders = [path for path in Path("/dev/shm").glob("decider-*/decisions") if path.stat().st_mode & 0o077]
     assert folders == [], "decisions in memory are for nginx's user alone"
     traces = [secret.encode(), header["Authorization"].split()[1].encode(), b"wrong-but-secret"]

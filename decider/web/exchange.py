@@ -32,6 +32,7 @@ from decider.web.auth import authenticate_reader
 from decider.web.problems import problem, problem_members, problem_of, problem_response
 
 __all__ = [
+    "CHALLENGE",
     "PAGE_LIFETIME_S",
     "VARY",
     "VERDICT_HEADER",
@@ -41,6 +42,7 @@ __all__ = [
     "asked_format",
     "asked_project",
     "asked_repository",
+    "authenticated_reader",
     "changed_meanwhile",
     "lifetime_s",
     "pack",
@@ -53,6 +55,8 @@ __all__ = [
 VARY = "Accept, Accept-Encoding"
 FAILED = "X-Decider-Failed"  #: what kept an index from being asked, from a decision to its words
 VERDICT_HEADER = "X-Decider-Verdict"
+# Installers speak Basic: pip and uv then send what the index URL, netrc or keyring says; browsers ask for it.
+CHALLENGE = 'Basic realm="decider", charset="UTF-8"'
 PAGE_LIFETIME_S = 24 * 3600  #: in nginx's cache, at most; its key changes with the page
 
 
@@ -98,7 +102,7 @@ def answer(decide: Callable[[], dict[str, str] | Refused]) -> Response:
     status, verdict = 403, "failed"
     started = time.perf_counter()
     try:
-        reader = _authenticate_reader()
+        reader = authenticated_reader()
         if reader is not None:
             headers["X-Decider-User"] = reader
         decided = decide()
@@ -127,7 +131,7 @@ def _undecided(error: DeciderError) -> str:
     return "invalid" if isinstance(error, NotAcceptable | InvalidRequest) else "unavailable"
 
 
-def _authenticate_reader() -> str | None:
+def authenticated_reader() -> str | None:
     """The name of the token that asks, where reading takes one; None where all may read. Raise Unauthenticated."""
     if services().settings.read_access != "token":
         return None
@@ -208,13 +212,12 @@ def storable(response: Response, kept_s: int, *, is_packed: bool) -> Response:
 def refusal(explain: Callable[[], Response]) -> Response:
     """The response that a client sees, kept briefly by nginx and by nobody else."""
     try:
-        _authenticate_reader()
+        authenticated_reader()
         failed = argument(FAILED)
         response = problem_of(json.loads(failed)) if failed else explain()
     except Unauthenticated as error:
         response = problem_response(error)
-        # Installers speak Basic: pip and uv then send what the index URL, netrc or keyring says.
-        response.headers["WWW-Authenticate"] = 'Basic realm="decider", charset="UTF-8"'
+        response.headers["WWW-Authenticate"] = CHALLENGE
     except DeciderError as error:
         response = problem_response(error)
     response.headers["Vary"] = VARY

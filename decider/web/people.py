@@ -1,9 +1,10 @@
 """Pages for people: why a project or a file is refused, by which rule, until when, and how to ask.
 
-HTML, or JSON for whoever asks for it (Accept). Explains decisions; makes none, serves no package bytes. Needs no token: it says
-what a refusal says, and nothing that rules do not say to clients.
+HTML, or JSON for whoever asks for it (Accept). Explains decisions; makes none, serves no package bytes.
+Says what a refusal says, and nothing that rules do not say to clients; so it takes a token where reading takes one.
 """
 
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from decider.decision import FileDecision, PageDecision, Verdict
 from decider.errors import DeciderError, FileNotListed, InvalidName
 from decider.names import parse_project_name
 from decider.web import services
+from decider.web.exchange import CHALLENGE, authenticated_reader
 from decider.web.problems import CONTENT_TYPE, problem_members
 
 __all__ = ["blueprint"]
@@ -28,6 +30,7 @@ def why() -> Response:
     filename = request.headers.get("X-Decider-File", "").encode("latin-1").decode("utf-8", "replace") or None
     repository = request.headers.get("X-Decider-Repository", "default")
     try:
+        authenticated_reader()
         answer = _explain(repository, raw, filename)
         status = 200
     except DeciderError as error:
@@ -45,6 +48,8 @@ def why() -> Response:
     else:
         content_type = "application/json" if status == 200 else CONTENT_TYPE
         response = Response(msgspec.json.encode(answer), status=status, content_type=content_type)
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = CHALLENGE
     response.headers["Cache-Control"] = "no-store"
     response.headers["Vary"] = "Accept"
     response.headers["X-Content-Type-Options"] = "nosniff"
