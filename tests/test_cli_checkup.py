@@ -89,9 +89,17 @@ def test_remote_index_without_a_running_nginx(settings: Settings) -> None:
     """A remote index can be asked only through a running nginx: a warning that says so, no error."""
     remote = IndexSettings(name="public", url="http://127.0.0.1:9/simple/")
     both = changed(settings, indexes=(*settings.indexes, remote))
-    (finding,) = [one for one in checkup(both) if one.part == "index public"]
+    finding, hosts = [one for one in checkup(both) if one.part == "index public"]
     assert finding.level == "warning"
     assert "does `decider up` run?" in finding.detail
+    assert (hosts.level, "`file_hosts` narrows it" in hosts.detail) == ("ok", True)
+
+
+def test_index_with_hosts_of_its_own(settings: Settings) -> None:
+    """An index whose files come from listed hosts alone is not told of."""
+    remote = IndexSettings(name="public", url="http://127.0.0.1:9/simple/", file_hosts=("127.0.0.1",))
+    findings = checkup(changed(settings, indexes=(*settings.indexes, remote)))
+    assert not any("file_hosts" in finding.detail for finding in findings)
 
 
 def test_store_that_is_away(settings: Settings) -> None:

@@ -74,6 +74,12 @@ def test_public_names(url: str) -> None:
         "https://files/x",
         "https://db.internal/x",
         "https://printer.local/x",
+        "https://vault.corp/x",
+        "https://router.home/x",
+        "https://nas.LAN/x",
+        "https://wiki.intranet./x",
+        "https://git.private/x",
+        "https://db.localdomain/x",
         "https://a.localhost/x",
         "https://1.0.0.127.in-addr.arpa/x",
         # addresses, however they are spelled

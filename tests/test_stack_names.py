@@ -14,7 +14,7 @@ pytestmark = pytest.mark.stack
 
 @dataclass(frozen=True)
 class Blocked:
-    """A project that is blocked whole after page and file were cached."""
+    """A project that is blocked whole after page and file were cached; or one that another index owns."""
 
     project: str
     wheel: Distribution
@@ -95,6 +95,24 @@ def test_unusual_names_are_names(stack: Stack, index: FakeIndex, name: str) -> N
     """Digits alone are a name, and so are 200 characters (T13, DESIGN 11)."""
     index.add(name, make_wheel(name, "1.0"))
     assert stack.page(name).status == 200
+
+
+@pytest.fixture(scope="module")
+def owned(shared_stack: Stack, shared_index: FakeIndex) -> Iterator[Blocked]:
+    """A file that the public index has under a name that the internal one owns."""
+    project = "malicious-twin"
+    wheel = shared_index.add(project, make_wheel(project, "2.0+evil"))
+    rule = shared_stack.add_rule(action="own", project=project, index="internal")
+    eventually(lambda: shared_stack.page(project).status == 404, within_s=PROMISE_S)
+    yield Blocked(project, wheel)
+    shared_stack.remove_rule(rule)
+
+
+@pytest.fixture(params=["blocked", "owned"])
+def forbidden(request: pytest.FixtureRequest) -> Blocked:
+    """A file that nobody gets, whether a rule refuses it or its index may not give it."""
+    found: Blocked = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -178,19 +196,48 @@ SPELLINGS = [
     "http://127.0.0.1:{port}/files/{p}/{f}",
     "/var/{f}",
     "/../packages/{f}",
+    # UTF-8 that is longer than it may be, or none
+    "/files/{p}%c0%af{f}",
+    "/files/{p}%e0%80%af{f}",
+    "/files/demo/%c0%ae%c0%ae/{p}/{f}",
+    "/files/{p}/{f}%c0%80",
+    "/files/{p}/{f}%c0%ae",
+    "/files/{p}/%ff{f}",
+    "/files/{p}/\u200b{f}",
+    # what other servers take for a slash, a dot or an end
+    "/files\\{p}\\{f}",
+    "/files/{p}%5c{f}",
+    "/files/{p}%255c{f}",
+    "/files/demo/..;/{p}/{f}",
+    "/files/{p};/{f}",
+    "/files/{p}./{f}",
+    "/files/{p}/{f}..",
+    "/files/{p}/{f}\x00",
+    "/files/{p}/{f}\t",
+    "/files/{p}/{f}#x",
+    "/files/{p}/{f}%3fx",
+    # as long as it may be, and longer
+    "{climb}/files/{p}/{f}",
+    "/files/{p}/{dots}{f}",
+    "/files/{p}/{f}?{long}",
+    "/files/{p}/{long}",
+    "/{long}/../files/{p}/{f}",
 ]
 
 
 @pytest.mark.parametrize("path", SPELLINGS)
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
 def test_no_spelling_gives_the_blocked_bytes(
-    stack: Stack, index: FakeIndex, blocked: Blocked, path: str, method: bytes
+    stack: Stack, index: FakeIndex, forbidden: Blocked, path: str, method: bytes
 ) -> None:
-    """However the path of a blocked file is spelled, no byte of it comes, though it is cached (T77, T78)."""
-    name = blocked.wheel.filename
+    """However the path of a blocked file, or of one under an owned name, is spelled, no byte of it comes (T77, T78)."""
+    name = forbidden.wheel.filename
     spelled = path.format(
-        p=blocked.project,
-        P=blocked.project.upper(),
+        p=forbidden.project,
+        P=forbidden.project.upper(),
+        climb="/x/.." * 300,
+        dots="./" * 3000,
+        long="x" * 20_000,
         f=name,
         q=name.replace("+", "%2B"),
         lower=name.replace("+", "%2b"),
@@ -200,9 +247,9 @@ def test_no_spelling_gives_the_blocked_bytes(
     answer = stack.raw(
         method + b" " + spelled.encode() + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     )
-    assert int(answer.split()[1]) in {301, 308, 400, 403, 404}, answer[:300]
-    assert blocked.wheel.data[:30] not in answer
-    assert blocked.wheel.metadata not in answer
+    assert int(answer.split()[1]) in {301, 308, 400, 403, 404, 414}, answer[:300]
+    assert forbidden.wheel.data[:30] not in answer
+    assert forbidden.wheel.metadata not in answer
 
 
 @pytest.mark.parametrize(

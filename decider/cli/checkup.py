@@ -71,6 +71,7 @@ def _check_store(parts: Services) -> Iterator[Finding]:
 
 
 def _check_indexes(parts: Services, user: WorkerUser | None) -> Iterator[Finding]:
+    any_host = {one.name for one in parts.settings.indexes if one.url is not None and not one.file_hosts}
     for name, index in parts.repositories.indexes.items():
         part = f"index {name}"
         if isinstance(index, LocalIndex):
@@ -81,6 +82,12 @@ def _check_indexes(parts: Services, user: WorkerUser | None) -> Iterator[Finding
                 yield Finding(part, "ok", "answers")
             except DeciderError as error:
                 yield Finding(part, "warning", f"{error} (it is asked through nginx: does `decider up` run?)")
+            if name in any_host:
+                yield Finding(
+                    part,
+                    "ok",
+                    "files may come from any https name that its pages give; `file_hosts` narrows it",
+                )
 
 
 def _check_local(part: str, index: LocalIndex, user: WorkerUser | None, parts: Services) -> Iterator[Finding]:

@@ -8,6 +8,10 @@ from decider.settings import IndexSettings
 
 __all__ = ["FileHosts", "host_and_port"]
 
+# RFC 6761, RFC 6762 (3 and appendix G): names that mean something in one network alone.
+_NOT_PUBLIC = frozenset(
+    {"arpa", "corp", "home", "internal", "intranet", "lan", "local", "localdomain", "localhost", "private"}
+)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -21,9 +25,13 @@ def host_and_port(url: SplitResult) -> tuple[str, int] | None:
 
 
 def _is_public_dns_name(host: str) -> bool:
-    """Whether `host` is a name that only public DNS can give a meaning: no IP literal in any spelling, no localhost."""
+    """Whether `host` is a name that public DNS may give a meaning: no IP literal in any spelling, no localhost.
+
+    (!) Not whether it leads to a public address: nginx resolves it, and what it was a moment ago proves nothing then
+    (deploy/operating.md says what does).
+    """
     labels = host.removesuffix(".").split(".")
-    if len(labels) < 2 or labels[-1] in {"localhost", "local", "internal", "arpa"}:
+    if len(labels) < 2 or labels[-1] in _NOT_PUBLIC:
         return False
     # A last label of digits (also hexadecimal) makes resolvers read the whole as an IPv4 address: 127.1, 0x7f.1.
     if labels[-1].isdigit() or labels[-1].startswith("0x"):
