@@ -16,7 +16,7 @@ import pytest
 from decider.rules import Action, RuleDraft
 from decider.settings import Settings, WebhookSettings
 from decider.store import Role, Store, open_store
-from decider.webhooks import GIVE_UP_AFTER, PATH, WebhookSender, signature
+from decider.webhooks import GIVE_UP_AFTER, PATH, SETTLED_AFTER, WebhookSender, signature
 from tests.fake_index import FakeIndex
 from tests.stack import Stack, eventually
 from tests.uploads import make_wheel
@@ -82,7 +82,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def make_sender(tmp_path: Path, store: Store, receiver: Receiver) -> Callable[..., WebhookSender]:
     """A sender whose way to the receiver is direct: the receiver stands for nginx's loopback listener."""
 
-    def make(at: datetime = AT) -> WebhookSender:
+    def make(at: datetime = AT, **options: Any) -> WebhookSender:
         settings = Settings(
             internal_port=receiver.port,
             data_dir=str(tmp_path),
@@ -90,7 +90,7 @@ def make_sender(tmp_path: Path, store: Store, receiver: Receiver) -> Callable[..
             repositories=(),
             webhook=WebhookSettings(url="https://chat.example/", secret=SECRET),
         )
-        return WebhookSender(settings, store, clock=lambda: at)
+        return WebhookSender(settings, store, clock=lambda: at, **options)
 
     return make
 
@@ -159,6 +159,25 @@ def test_old_events_are_dropped(
     assert [event["data"]["after"]["project"] for event in receiver.events] == ["two"]
 
 
+def test_exposure_waits_for_the_change_to_hold(
+    store: Store, receiver: Receiver, make_sender: Callable[..., WebhookSender]
+) -> None:
+    """Who has what is told once those are recorded who were served right before; a clock set back keeps nobody waiting."""
+
+    def told_at(at: datetime) -> int:
+        return make_sender(at, exposure_of=lambda entry: {"of": entry.rule}).send_pending()
+
+    told_at(AT)
+    store.add_token("ci", Role.READER, "0" * 64, actor="ann", at=AT)
+    add(store, "one")
+    add(store, "two", at=AT + timedelta(seconds=1))
+    assert told_at(AT) == 0
+    assert told_at(AT + SETTLED_AFTER - timedelta(seconds=1)) == 0
+    assert told_at(AT + SETTLED_AFTER) == 1
+    assert [event["data"]["exposure"] for event in receiver.events] == [{"of": "r0000001"}]
+    assert told_at(AT) == 1
+
+
 def test_large_change_tells_no_contents(
     store: Store, receiver: Receiver, make_sender: Callable[..., WebhookSender]
 ) -> None:
@@ -179,7 +198,10 @@ def test_large_change_tells_no_contents(
 def test_webhook_through_the_stack(
     own_index: FakeIndex, new_stack: Callable[..., Stack], receiver: Receiver
 ) -> None:
-    """A rule change and a first held download reach the configured service, once each, through nginx."""
+    """A rule change, with who has what it refuses, and a first held download reach the configured service, once each.
+
+    Through nginx, and whoever was served right before the change is among those who have it.
+    """
     wheel = own_index.add("demo", make_wheel("demo", "1.0"))
     stack = new_stack(
         index_url=own_index.url,
@@ -188,11 +210,17 @@ def test_webhook_through_the_stack(
     )
     stack.start()
     eventually((stack.data_dir / "run" / "webhook.json").exists, within_s=10)
-    stack.add_rule(action="hold", project="demo", reason="look at it first")
+    assert stack.file("demo", wheel.filename).status == 200
+    hold = {"action": "hold", "project": "demo", "reason": "look at it first"}
+    assert stack.api("POST", "/rules", hold, dry_run="true").status == 200
+    stack.add_rule(**hold)
     eventually(lambda: stack.file("demo", wheel.filename).status == 403, within_s=5)
     eventually(
         lambda: receiver.types == ["rule.added", "review.opened"], within_s=10, what=str(receiver.types)
     )
+    (exposed,) = receiver.events[0]["data"]["exposure"]["items"]
+    assert (exposed["client"], exposed["filename"]) == ("127.0.0.1", wheel.filename)
+    assert (exposed["verdict"], receiver.events[1]["data"]["exposure"]) == ("allow", None)
     path, headers, body = receiver.seen[0]
     assert path == "/hook?room=1"
     timestamp = int(headers["webhook-timestamp"])
