@@ -191,11 +191,15 @@ def test_command_line(stack: Stack, index: FakeIndex, project: str) -> None:
 
 
 def test_erase(own_stack: Stack, own_index: FakeIndex) -> None:
-    """A client's records can be exported, and erased for good."""
+    """A client's records can be exported, and erased for good; by a token's name alike, but never those of nobody."""
     wheel = own_index.add("demo", make_wheel("demo", "1.0"))
     own_stack.file("demo", wheel.filename)
     wait_for(own_stack, 1, project="demo")
     exported = own_stack.run("usage", "export", "--client", "127.0.0.1").stdout.splitlines()
+    assert own_stack.run("usage", "export", "--user", "ann").stdout == ""
+    assert json.loads(own_stack.run("usage", "erase", "--user", "ann", "--json").stdout) == {"erased": 0}
+    assert own_stack.run("usage", "erase").returncode == 2
+    assert own_stack.run("usage", "erase", "", "--user", "").returncode == 2
     ran = own_stack.run("usage", "erase", "127.0.0.1", "--json")
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["erased"] >= len(exported) >= 1

@@ -22,6 +22,8 @@ from tests.benchmarks.nginx_servers import PlainNginx, StandIn
 from tests.benchmarks.peers import measure_peers
 from tests.benchmarks.recording import make_up, record
 from tests.benchmarks.serving import measure_files, measure_pages
+from tests.benchmarks.usage_log import measure_usage_log
+from tests.benchmarks.usage_queries import measure_usage_queries
 
 PARTS: Mapping[str, Callable[[Bench], Table]] = {
     "pages": measure_pages,
@@ -34,6 +36,8 @@ PARTS: Mapping[str, Callable[[Bench], Table]] = {
     "herd": measure_herd,
     "resolves": measure_resolves,
     "memory": measure_memory,
+    "usage": measure_usage_queries,
+    "usage-log": measure_usage_log,
     "peers": measure_peers,
 }
 
