@@ -136,6 +136,16 @@ def test_wheel_metadata_bomb() -> None:
         wheel(data)
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_wheel_bomb_of_another_kind(compression: int) -> None:
+    """What zipfile would unpack without a limit is not unpacked at all: a gigabyte fits into a kilobyte."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", compression) as archive:
+        archive.writestr(f"{INFO}/METADATA", METADATA)
+    with pytest.raises(UnreadableDistribution, match="compressed in a way that wheels are not"):
+        wheel(data.getvalue())
+
+
 def test_wheel_huge_directory(tmp_path: Path) -> None:
     """A central directory of more than 32 MB is not read into memory."""
     claimed = 40 * 2**20

@@ -293,7 +293,19 @@ def test_quarantined(entries: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize(
     ("serial", "expected"),
-    [(123, 123), ("123", None), (None, None), (True, None), (1.5, None), (-1, None), (2**70, None)],
+    [
+        (123, 123),
+        ("123", 123),
+        (None, None),
+        (True, None),
+        (1.5, None),
+        (-1, None),
+        (2**70, None),
+        ("-1", None),
+        ("\u0661", None),
+        ("9" * 30, None),
+        ("", None),
+    ],
 )
 def test_last_serial(serial: object, expected: int | None) -> None:
     """The index's serial is kept where it is a number."""

@@ -190,6 +190,9 @@ def _metadata_entry(archive: zipfile.ZipFile, project: NormalizedName) -> zipfil
 
 
 def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    # (!) zipfile unpacks the other kinds without a limit, a gigabyte out of a kilobyte; no build tool writes them.
+    if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise UnreadableDistribution("its metadata is compressed in a way that wheels are not")
     # The stated size may lie; reading one byte too many tells, and reading to the end verifies the checksum.
     with archive.open(entry) as stream:
         data = stream.read(MAX_METADATA + 1)

@@ -226,6 +226,8 @@ def _versions(versions: object) -> tuple[str, ...]:
 
 
 def _serial(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
+        value = int(value)  # as mirrors write it
     return value if type(value) is int and 0 <= value <= MAX_INTEGER else None
 
 
