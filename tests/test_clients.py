@@ -1,6 +1,7 @@
 """Real clients through the whole stack: each installs what is permitted, and says why when it is not (T101, T102, T109)."""
 
 import json
+import os
 import re
 import subprocess
 import urllib.request
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 import trustme
 
+from decider.certificates import find_ca_file
+from decider.pip_config import pip_index
 from tests.client_tools import Tool, Toolbox
 from tests.conftest import running
 from tests.fake_index import FakeIndex
@@ -151,6 +154,45 @@ def test_blocked_pin(client: str, toolbox: Toolbox, parts_stack: Stack, demo: st
         assert "Blocked: leaks secrets" in ran.output
     else:
         assert re.search("403|[Uu]nable to find candidates", ran.output), ran.output
+
+
+# Builds
+
+#: Build backend → what builds with it require.
+BACKENDS = {"hatchling.build": "hatchling", "flit_core.buildapi": "flit_core>=3.4"}
+
+
+def test_builds(toolbox: Toolbox, new_stack: Callable[..., Stack], tmp_path: Path) -> None:
+    """Projects of hatch and flit are built out of what the real index has for us; twine is content with all of it."""
+    tool = toolbox.get("build", "twine", "pip")
+    trust = find_ca_file(os.environ)
+    try:
+        index_url = pip_index(os.environ)
+    except ValueError as error:
+        pytest.skip(str(error))
+    stack = new_stack(index_url=index_url, environment={"SSL_CERT_FILE": trust} if trust else {})
+    stack.start()
+    ours = {"PIP_INDEX_URL": stack.simple_url, "PIP_NO_CACHE_DIR": "1"}
+    files = tmp_path / "files"
+    for backend, required in BACKENDS.items():
+        source = tmp_path / required[:4]
+        (source / "app").mkdir(parents=True)
+        (source / "app" / "__init__.py").touch()
+        (source / "pyproject.toml").write_text(
+            f'[build-system]\nrequires = ["{required}"]\nbuild-backend = "{backend}"\n'
+            '[project]\nname = "app"\nversion = "1.0"\ndescription = "an app"\nrequires-python = ">=3.9"\n'
+        )
+        built = tool.run("python", "-m", "build", "--outdir", str(files), cwd=source, environment=ours)
+        assert built.code == 0, built.output
+        assert sorted(path.name for path in files.glob("app-*")) == [
+            "app-1.0-py3-none-any.whl", "app-1.0.tar.gz",
+        ]  # fmt: skip
+    fetched = ["--no-deps", "--only-binary", ":all:", "--dest", str(files), "hatchling", "flit_core"]
+    ran = tool.run("python", "-m", "pip", "download", *fetched, cwd=tmp_path, environment=ours)
+    assert ran.code == 0, ran.output
+    found = [str(path) for path in files.iterdir()]
+    checked = tool.run("twine", "check", *found, cwd=tmp_path)
+    assert (checked.code, checked.output.count("PASSED"), len(found)) == (0, 4, 4), checked.output
 
 
 # Mirrors
