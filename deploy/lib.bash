@@ -23,7 +23,12 @@ can_be_root() {
 install_packages() {
   local command="apt-get update && apt-get install --no-install-recommends $*"
   command -v apt-get >/dev/null || die "missing: $*. This system has no apt: install them with its own package manager."
-  can_be_root || die "missing: $*. Run this, then start me again: sudo sh -c '$command'"
+  if ! can_be_root; then
+    # A fresh Debian has no sudo, but su.
+    local become="su -c"
+    command -v sudo >/dev/null && become="sudo sh -c"
+    die "missing: $*. Run this, then start me again: $become '$command'"
+  fi
   say "installing $* with apt"
   # nginx and redis would start at once, on ports 80 and 6379. A policy-rc.d that says 101 keeps packages from
   # starting services (Debian policy, invoke-rc.d); one that is there already is the machine's own and stays.
@@ -78,7 +83,7 @@ make_venv() {
   if ! "$folder/bin/python" -c '' 2>/dev/null; then
     find_python
     # Debian takes ensurepip out of Python and puts it into a package of its own.
-    "$python" -c 'import ensurepip' 2>/dev/null ||
+    "$python" -c 'from ensurepip import bootstrap' 2>/dev/null ||
       install_packages "python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
     say "making a virtual environment with $python"
     "$python" -m venv --clear "$folder" || die "cannot make $folder"

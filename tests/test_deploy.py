@@ -134,17 +134,20 @@ def test_help(checkout: Path, tmp_path: Path) -> None:
     assert not (checkout / ".venv").exists()
 
 
-def test_without_root_it_says_what_to_run(tmp_path: Path) -> None:
-    """Who is neither root nor may use sudo gets the exact command, and nothing is installed."""
+@pytest.mark.parametrize("has_sudo", [True, False])
+def test_without_root_it_says_what_to_run(tmp_path: Path, *, has_sudo: bool) -> None:
+    """Who is neither root nor may use sudo gets the exact command, one that is there, and nothing is installed."""
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name, script in {"id": "echo 1000", "sudo": "exit 1", "apt-get": "touch installed"}.items():
+    for name in ("bash", "cat", "env"):
+        (tools / name).symlink_to(shutil.which(name) or name)
+    scripts = {"id": "echo 1000", "apt-get": "touch installed"} | ({"sudo": "exit 1"} if has_sudo else {})
+    for name, script in scripts.items():
         (tools / name).write_text(f"#!/bin/sh\n{script}\n")
         (tools / name).chmod(0o755)
-    script = f'. "{ROOT}/deploy/lib.bash"; need_programs no-such-program=some-package sh=dash'
+    script = f'. "{ROOT}/deploy/lib.bash"; need_programs no-such-program=some-package bash=bash'
     ran = subprocess.run(
-        ["bash", "-c", script],
-        env={"PATH": f"{tools}:{os.environ['PATH']}"},
+        [tools / "bash", "-c", f"PATH={tools}; {script}"],
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -152,7 +155,8 @@ def test_without_root_it_says_what_to_run(tmp_path: Path) -> None:
         check=False,
     )
     assert ran.returncode == 1
-    command = "sudo sh -c 'apt-get update && apt-get install --no-install-recommends some-package'"
+    become = "sudo sh -c" if has_sudo else "su -c"
+    command = f"{become} 'apt-get update && apt-get install --no-install-recommends some-package'"
     assert command in ran.stderr
     assert not (tmp_path / "installed").exists()
 

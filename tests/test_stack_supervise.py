@@ -202,7 +202,11 @@ def test_check(own_stack: Stack, own_index: FakeIndex) -> None:
     assert as_json.returncode == 0
     json.loads(as_json.stdout)
     own_index.go_down()
-    assert "public" in own_stack.run("check").stdout
+    own_stack.drop(make_wheel("broken", "1.0")).write_bytes(b"no zip archive")
+    found = own_stack.run("check")
+    assert "public" in found.stdout
+    assert "broken-1.0-py3-none-any.whl" in found.stdout
+    assert found.stderr == "", "findings are printed once, and no events beside them"
 
 
 def test_nginx_config_is_accepted_by_nginx(stack: Stack) -> None:

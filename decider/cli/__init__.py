@@ -11,6 +11,7 @@ Exit status: 0, done; 1, it could not be done, or the answer is no; 2, the comma
 What `web` needs too may not be added here.
 """
 
+import logging
 from importlib import import_module
 from typing import Any
 
@@ -87,3 +88,5 @@ def main() -> None:
       decider rules add '*' --action hold --younger-than 7d --reason "cooldown"
       decider explain -r requirements.txt
     """
+    # Events are for the log of what serves. Without a handler Python would print their bare words here.
+    logging.getLogger("decider").addHandler(logging.NullHandler())
