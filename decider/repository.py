@@ -71,6 +71,7 @@ class Repositories:
         self._settings = {repository.name: repository for repository in settings.repositories}
         self._index_settings = {index.name: index for index in settings.indexes}
         self.indexes = dict(indexes)
+        self._public_url = settings.public_url
         self._clock = clock
         self.keeper = keeper or SnapshotKeeper(store, max_policy_age_s=settings.max_policy_age_s)
         self.writes = writes or PendingWrites(store, clock=clock)
@@ -263,7 +264,7 @@ class Repositories:
 
     def _variant(self, repository: str) -> str:
         """What a page of the repository is rendered by, besides rules and indexes."""
-        return f"{__version__} {self._repository(repository).hide_refused}"
+        return f"{__version__} {self._repository(repository).hide_refused} {self._public_url}"
 
     def _locate(self, decision: FileDecision, companion: Companion) -> Location | None:
         settings = self._index_settings[decision.index]

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
@@ -300,6 +301,41 @@ def test_page(client: FlaskClient, harness: Harness) -> None:
     assert answer.headers["ETag"].startswith('"')
     names = [name.lower() for name, _ in answer.headers]
     assert names.index("x-accel-expires") < names.index("cache-control")
+
+
+def test_provenance_under_our_own_name(tmp_path: Path) -> None:
+    """Where the operator says what we are called, pages name provenance there, as far as we would give it (PEP 740)."""
+    theirs = "https://index.example/integrity/demo"
+    files = {
+        "demo-1.0+a-py3-none-any.whl": (
+            theirs,
+            "https://d.example/x/files/demo/demo-1.0%2Ba-py3-none-any.whl.provenance",
+        ),
+        "demo-1.0.zip": ("https://127.0.0.1/secret", "https://127.0.0.1/secret"),
+        "demo-1.0.tar.gz": (None, None),
+    }
+    with open_harness(tmp_path) as harness:
+        listed = [make_file(name, provenance=stated) for name, (stated, _) in files.items()]
+        harness.public.publish("demo", *listed)
+        for public_url, repository, column in (
+            ("https://d.example/x/", "default", 1),
+            ("https://d.example/x/", "lab", 1),
+            ("http://d.example/x/", "default", 0),
+            (None, "default", 0),
+        ):
+            named = msgspec.structs.replace(harness.settings, public_url=public_url)
+            parts = Services(
+                settings=named, store=harness.store, repositories=harness.repositories, clock=harness.clock
+            )
+            asked = create_app(named, parts=parts).test_client()
+            page = page_of(asked, repository=repository).get_json(force=True)
+            found = {file["filename"]: file.get("provenance") for file in page["files"]}
+            expected = {name: urls[column] for name, urls in files.items()}
+            if repository == "lab":
+                expected = {
+                    name: url and url.replace("/x/files/", "/x/lab/files/") for name, url in expected.items()
+                }
+            assert found == expected
 
 
 def test_page_of_another_fingerprint(client: FlaskClient, harness: Harness) -> None:

@@ -86,6 +86,10 @@ class Judge:
             matcher.rule.action in _RESTRICTIONS for matcher in self._per_version
         )
 
+    def index_of(self, filename: str) -> str:
+        """The index that a listed file comes from."""
+        return self._merged.get(filename, self._index)
+
     def decide(self, file: DistributionFile) -> FileDecision:
         """The decision for `file`."""
         facts = self._facts(file)
@@ -116,7 +120,7 @@ class Judge:
         return Facts(
             file,
             project=self._project,
-            index=self._merged.get(file.filename, self._index),
+            index=self.index_of(file.filename),
             at=self._at,
             first_seen=self._first_seen.get(file.filename),
         )

@@ -31,6 +31,7 @@ from decider.web.exchange import (
     refusal,
 )
 from decider.web.problems import problem
+from decider.web.provenance import name_own_provenance
 
 __all__ = ["blueprint"]
 
@@ -103,6 +104,7 @@ def page() -> Response:
     decision = parts.repositories.decide_page(repository, asked_project())
     listing, private = list_page(decision, hide_refused=parts.repositories.hides_refused(repository))
     page_format = PageFormat(argument("X-Decider-Format"))
+    listing = name_own_provenance(listing, decision, parts.settings)
     body = render_page(listing, page_format, private=private)
     until_s = None if decision.until is None else (decision.until - parts.clock()).total_seconds()
     kept_s = lifetime_s(decision.fingerprint, until_s)
