@@ -122,6 +122,7 @@ def test_list_audit(store: TransactionalStore) -> None:
     for filters, expected in listed:
         assert store.list_audit(**filters) == Page(expected), filters
         assert tuple(all_of(store.list_audit, limit=1, **filters)) == expected, filters
+    assert store.verify_audit() == (4, ())  # though the clock went back
 
 
 def test_audit_pages_fit_in_memory(store: TransactionalStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,3 +211,14 @@ def test_verify_audit(
 
     store_kind.tamper(tampered)
     assert store.verify_audit() == (rows_left, faults)
+
+
+@pytest.mark.parametrize("what", ["actor", "time", "rule"])
+def test_verify_finds_what_listings_leave_out(
+    store: TransactionalStore, store_kind: StoreKind, what: str
+) -> None:
+    """An entry that is whole, but that nobody finds any more who asks for its actor, time or rule, is a fault."""
+    for name in "abc":
+        add(store, block(name))
+    store_kind.misfile(what)
+    assert store.verify_audit() == (3, (AuditFault(2, "is filed under another time, actor or rule"),))

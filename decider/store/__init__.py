@@ -222,7 +222,7 @@ class Store(Protocol):
         """Make the ruleset hold exactly `drafts`, in one transaction; a rule that did not change keeps its id.
 
         Drafts are matched to stored rules by `key`, else by all fields but reason, reference and expires_at.
-        Raise Conflict (as add_rule; also for two drafts of one identity) or PreconditionFailed (`if_revision` 0:
+        Raise Conflict (as add_rule; also for two drafts of one identity, but in `manual` and `claims`) or PreconditionFailed (`if_revision` 0:
         the ruleset must not exist). A replacement that changes nothing writes nothing and keeps the revision.
         """
 

@@ -6,7 +6,7 @@ times in RFC 3339. Anyone can recompute it with a few lines of any language. Pur
 
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -110,10 +110,13 @@ def decode_entry(stored: bytes) -> tuple[AuditEntry, int]:
         raise StoreUnavailable(f"an audit entry cannot be read: {error}") from error
 
 
-def verify_chain(rows: Iterable[tuple[int, bytes]], head: Head) -> tuple[int, tuple[AuditFault, ...]]:
+def verify_chain(
+    rows: Iterable[tuple[int, bytes]], head: Head, *, is_filed: Callable[[AuditEntry], bool]
+) -> tuple[int, tuple[AuditFault, ...]]:
     """How many entries there are, and every fault of the chain; `rows` are (id, stored form), oldest first.
 
-    `head` is what the store noted as its last entry: it shows when the end was cut off or replaced.
+    `head` is what the store noted as its last entry: it shows when the end was cut off or replaced. `is_filed` tells
+    whether who asks for an entry's actor, time or rules would find it: what a listing leaves out is a gap, too.
     """
     count = 0
     faults: list[AuditFault] = []
@@ -125,7 +128,7 @@ def verify_chain(rows: Iterable[tuple[int, bytes]], head: Head) -> tuple[int, tu
         elif row_id != last_id + 1:
             faults.append(_missing(last_id + 1, row_id - 1))
             last_hash = ""
-        found, last_hash = _verify_entry(row_id, stored, last_hash)
+        found, last_hash = _verify_entry(row_id, stored, last_hash, is_filed)
         faults += found
         last_id = row_id
     if last_id < head.id:
@@ -137,7 +140,9 @@ def verify_chain(rows: Iterable[tuple[int, bytes]], head: Head) -> tuple[int, tu
     return count, tuple(faults)
 
 
-def _verify_entry(row_id: int, stored: bytes, last_hash: str) -> tuple[list[AuditFault], str]:
+def _verify_entry(
+    row_id: int, stored: bytes, last_hash: str, is_filed: Callable[[AuditEntry], bool]
+) -> tuple[list[AuditFault], str]:
     try:
         entry, _ = decode_entry(stored)
     except StoreUnavailable:
@@ -147,6 +152,8 @@ def _verify_entry(row_id: int, stored: bytes, last_hash: str) -> tuple[list[Audi
         faults.append(AuditFault(row_id, f"says that it is entry {entry.id}"))
     if entry.hash != entry_hash(entry):
         faults.append(AuditFault(row_id, "does not match its hash"))
+    elif entry.id == row_id and not is_filed(entry):
+        faults.append(AuditFault(row_id, "is filed under another time, actor or rule"))
     if last_hash not in {"", entry.previous_hash}:
         faults.append(AuditFault(row_id, "does not carry the hash of the entry before"))
     return faults, entry.hash

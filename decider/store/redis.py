@@ -28,11 +28,10 @@ from decider.store.encoding import (
     to_micros,
 )
 from decider.store.redis_address import RedisAddress
+from decider.store.redis_audit import entries, indexed_entries, is_filed_in, last_before
 from decider.store.redis_changes import Changes
 from decider.store.redis_keys import (
     AUDIT,
-    AUDIT_INDEX,
-    AUDIT_TIMES,
     HEAD,
     REVIEW_INDEX,
     REVIEWS,
@@ -43,12 +42,10 @@ from decider.store.redis_keys import (
     SEEN,
     TOKENS,
     USED,
-    index_range,
-    padded,
     parse_seen_key,
     seen_key,
 )
-from decider.store.redis_session import Session, Sessions, pairs
+from decider.store.redis_session import CHUNK, Session, Sessions, indexed_ids, pairs
 from decider.store.redis_transaction import RedisTransaction, read_together, read_token
 from decider.store.transaction import TOUCH_EVERY, Record, Transaction
 from decider.store.transactional import TransactionalStore
@@ -59,10 +56,7 @@ T = TypeVar("T")
 
 _READ_TIMEOUT_S = 1.0  # decisions wait for reads, and have a snapshot to go on with
 _WRITE_TIMEOUT_S = 10.0  # a feed of 100,000 rules is written and synced as a whole
-_CHUNK = 200  # records read at a time by a listing
-_AUDIT_CHUNK = 50  # audit entries read at a time: they may be long
 _ALL = ("all", "")  # the value of an index that every record has
-_NO_ENTRY = 10**18  # an audit id past all others
 _DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 
 
@@ -184,22 +178,22 @@ class RedisStore(TransactionalStore):
         after = decode_audit_cursor(cursor)
         with self._reading.open() as session:
             if since is not None:
-                after = max(after, _last_before(session, since))
+                after = max(after, last_before(session, since))
             if rule is None and actor is None:
-                rows = _entries(session, after)
+                rows = entries(session, after)
             else:
-                rows = _indexed_entries(session, _narrowest({"rule": rule, "actor": actor}), after)
-            entries = (decode_entry(stored) for _, stored in rows)
+                rows = indexed_entries(session, _narrowest({"rule": rule, "actor": actor}), after)
+            decoded = (decode_entry(stored) for _, stored in rows)
             found = (
                 (entry, size)
-                for entry, size in entries
+                for entry, size in decoded
                 if (since is None or entry.at >= since) and actor in {None, entry.actor}
             )
             return make_audit_page(found, limit)
 
     def iterate_audit(self) -> Iterator[AuditEntry]:
         with self._reading.open() as session:
-            for _, stored in _entries(session, 0):
+            for _, stored in entries(session, 0):
                 yield decode_entry(stored)[0]
 
     def verify_audit(self) -> tuple[int, tuple[AuditFault, ...]]:
@@ -210,7 +204,7 @@ class RedisStore(TransactionalStore):
             )
             last = newest[0][0].decode() if newest else "0"
             known = Head(int(head[0]), head[1].decode()) if head[0] else START
-            return verify_chain(_entries(session, 0, last), known)
+            return verify_chain(entries(session, 0, last), known, is_filed=is_filed_in(session))
 
     def write(self, change: Callable[[Transaction], T]) -> T:
         return self._changes.run(change)
@@ -231,7 +225,7 @@ class RedisStore(TransactionalStore):
             for key in _seen_keys(session):
                 index, project = parse_seen_key(key.decode())
                 yield SeenFiles(index, project, _times(session.call("HGETALL", key)))
-            yield from (decode_entry(stored)[0] for _, stored in _entries(session, 0))
+            yield from (decode_entry(stored)[0] for _, stored in entries(session, 0))
             if int(session.call("HGET", HEAD, "changes") or 0) != tx.changes:
                 raise StoreUnavailable(
                     "the store changed while it was copied: stop those who write to it first"
@@ -250,44 +244,14 @@ def _indexed(
     session: Session, index: str, records: str, wanted: tuple[str, str], after: str
 ) -> Iterator[bytes]:
     """The records of one value of an index, oldest first, those after the id `after`."""
-    for ids in _ids(session, index, wanted, after):
+    for ids in indexed_ids(session, index, wanted, after):
         yield from (body for body in session.call("HMGET", records, *ids) if body is not None)
-
-
-def _ids(session: Session, index: str, wanted: tuple[str, str], after: str) -> Iterator[list[bytes]]:
-    start: str | bytes
-    start, end = index_range(*wanted, after)
-    while members := session.call("ZRANGEBYLEX", index, start, end, "LIMIT", 0, _CHUNK):
-        yield [member.rpartition(b" ")[2] for member in members]
-        start = b"(" + members[-1]
-
-
-def _entries(session: Session, after: int, last: str = "+") -> Iterator[tuple[int, bytes]]:
-    """(id, stored form) of the audit entries after one, oldest first, up to the stream's id `last`."""
-    start = f"{after + 1}"
-    while rows := session.call("XRANGE", AUDIT, start, last, "COUNT", _AUDIT_CHUNK):
-        yield from map(_entry, rows)
-        time, _, sequence = rows[-1][0].decode().partition("-")
-        start = f"{time}-{int(sequence) + 1}"
-
-
-def _indexed_entries(session: Session, wanted: tuple[str, str], after: int) -> Iterator[tuple[int, bytes]]:
-    for ids in _ids(session, AUDIT_INDEX, wanted, padded(after)):
-        for start in range(0, len(ids), _AUDIT_CHUNK):
-            numbers = [int(entry_id) for entry_id in ids[start : start + _AUDIT_CHUNK]]
-            found = session.call_all([("XRANGE", AUDIT, number, number) for number in numbers])
-            yield from (_entry(row) for rows in found for row in rows)
-
-
-def _entry(row: tuple[bytes, tuple[bytes, bytes]]) -> tuple[int, bytes]:
-    stream_id, (_, stored) = row
-    return int(stream_id.partition(b"-")[0]), stored
 
 
 def _seen_keys(session: Session) -> Iterator[bytes]:
     cursor = b"0"
     while True:
-        cursor, keys = session.call("SCAN", cursor, "MATCH", f"{SEEN}*", "COUNT", _CHUNK)
+        cursor, keys = session.call("SCAN", cursor, "MATCH", f"{SEEN}*", "COUNT", CHUNK)
         yield from keys
         if cursor == b"0":
             return
@@ -295,12 +259,6 @@ def _seen_keys(session: Session) -> Iterator[bytes]:
 
 def _times(reply: Sequence[bytes]) -> dict[str, datetime]:
     return {filename.decode(): from_micros(int(at)) for filename, at in pairs(reply).items()}
-
-
-def _last_before(session: Session, since: datetime) -> int:
-    """The last entry up to which all are older than `since`: where to begin."""
-    later = session.call("ZRANGEBYSCORE", AUDIT_TIMES, to_micros(since), "+inf", "LIMIT", 0, 1)
-    return int(later[0]) - 1 if later else _NO_ENTRY
 
 
 def _narrowest(wanted: Mapping[str, str | None]) -> tuple[str, str]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from urllib.parse import quote, unquote
 
 from decider.rules import Rule
+from decider.store import AuditEntry
+from decider.store.audit import rules_of
 from decider.store.encoding import StoredReview
 
 __all__ = [
@@ -30,7 +32,7 @@ __all__ = [
     "TOKENS",
     "TURN",
     "USED",
-    "audit_member",
+    "audit_members",
     "index_range",
     "padded",
     "parse_seen_key",
@@ -88,9 +90,11 @@ def review_members(stored: StoredReview) -> Iterator[str]:
     yield _member("project", review.project, review.id)
 
 
-def audit_member(field: str, value: str, entry_id: int) -> str:
-    """The member of an entry in AUDIT_INDEX."""
-    return _member(field, value, padded(entry_id))
+def audit_members(entry: AuditEntry) -> Iterator[str]:
+    """The members that an entry has in AUDIT_INDEX."""
+    yield _member("actor", entry.actor, padded(entry.id))
+    for rule in rules_of(entry):
+        yield _member("rule", rule, padded(entry.id))
 
 
 def padded(entry_id: int) -> str:

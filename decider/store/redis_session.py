@@ -17,11 +17,13 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 from decider.errors import StoreUnavailable
 from decider.store.encoding import coding_errors
 from decider.store.redis_address import RedisAddress
+from decider.store.redis_keys import index_range
 
-__all__ = ["Command", "Session", "Sessions", "pairs"]
+__all__ = ["CHUNK", "Command", "Session", "Sessions", "indexed_ids", "pairs"]
 
 Command = tuple[str | bytes | int, ...]
 
+CHUNK = 200  #: records read at a time by a listing
 _CONNECT_TIMEOUT_S = 1.0
 _PIECE_BYTES = 65_536
 _BATCH = 1000  # commands sent before their replies are read: neither side has to buffer more
@@ -100,6 +102,15 @@ class Sessions:
             if any(secret in text for secret in self._address.secrets):
                 raise StoreUnavailable(f"{self._address}: {type(error).__name__}") from None
             raise StoreUnavailable(f"{self._address}: {text}") from error
+
+
+def indexed_ids(session: Session, index: str, wanted: tuple[str, str], after: str) -> Iterator[list[bytes]]:
+    """The ids of the records of one value of an index, oldest first, those after the id `after`."""
+    start: str | bytes
+    start, end = index_range(*wanted, after)
+    while members := session.call("ZRANGEBYLEX", index, start, end, "LIMIT", 0, CHUNK):
+        yield [member.rpartition(b" ")[2] for member in members]
+        start = b"(" + members[-1]
 
 
 def pairs(reply: Sequence[bytes]) -> dict[bytes, bytes]:

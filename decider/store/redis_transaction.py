@@ -13,7 +13,7 @@ import msgspec
 from decider.errors import StoreUnavailable
 from decider.rules import Action, Rule
 from decider.store import AuditEntry, RulesetInfo, Token
-from decider.store.audit import Head, encode_entry, rules_of
+from decider.store.audit import Head, encode_entry
 from decider.store.encoding import (
     SeenFiles,
     StoredReview,
@@ -43,7 +43,7 @@ from decider.store.redis_keys import (
     SECRETS,
     TOKENS,
     USED,
-    audit_member,
+    audit_members,
     index_range,
     padded,
     review_members,
@@ -196,12 +196,10 @@ class RedisTransaction:
         )
 
     def append_audit(self, entry: AuditEntry) -> None:
-        members = [audit_member("actor", entry.actor, entry.id)]
-        members += [audit_member("rule", rule, entry.id) for rule in rules_of(entry)]
         self._latest = max(self._latest, to_micros(entry.at))
         self._commands.append(("XADD", AUDIT, f"{entry.id}-0", "entry", encode_entry(entry)))
         self._commands.append(("ZADD", AUDIT_TIMES, self._latest, padded(entry.id)))
-        self._many(("ZADD", AUDIT_INDEX), (part for member in members for part in (0, member)))
+        self._many(("ZADD", AUDIT_INDEX), (part for member in audit_members(entry) for part in (0, member)))
         self.state.audit_head = Head(entry.id, entry.hash)
 
     def put_first_seen(self, seen: SeenFiles) -> None:

@@ -4,11 +4,13 @@
 A call returns only when its change is synced to disk. Readers never wait for writers; writers wait for each other.
 """
 
+import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import TypeVar
 from decider.errors import StoreUnavailable
 from decider.rules import Action, Rule
 from decider.store import AuditEntry, AuditFault, Page, Review, ReviewState, RulesetInfo, Token
-from decider.store.audit import Head, decode_entry, verify_chain
+from decider.store.audit import Head, decode_entry, rules_of, verify_chain
 from decider.store.cursors import decode_audit_cursor, decode_cursor, make_audit_page, make_page
 from decider.store.encoding import (
     SeenFiles,
@@ -182,13 +184,13 @@ class SqliteStore(TransactionalStore):
             return make_audit_page((decode_entry(stored) for (stored,) in rows), limit)
 
     def iterate_audit(self) -> Iterator[AuditEntry]:
-        with self._audit() as (_, rows):
+        with self._audit() as (_, _, rows):
             for _, stored in rows:
                 yield decode_entry(stored)[0]
 
     def verify_audit(self) -> tuple[int, tuple[AuditFault, ...]]:
-        with self._audit() as (head, rows):
-            return verify_chain(rows, head)
+        with self._audit() as (db, head, rows):
+            return verify_chain(rows, head, is_filed=partial(_is_filed, db))
 
     def write(self, change: Callable[[Transaction], T]) -> T:
         with self._writing() as db:
@@ -245,11 +247,24 @@ class SqliteStore(TransactionalStore):
             yield rows
 
     @contextmanager
-    def _audit(self) -> Iterator[tuple[Head, Iterator[tuple[int, bytes]]]]:
+    def _audit(self) -> Iterator[tuple[sqlite3.Connection, Head, Iterator[tuple[int, bytes]]]]:
         with self._connections.transaction(_READ) as db:
             head = Head(*db.execute("SELECT audit_id, audit_hash FROM state").fetchone())
             with closing(db.execute("SELECT id, entry FROM audit ORDER BY id")) as rows:
-                yield head, rows
+                yield db, head, rows
 
 
 _ACTIVE = "(expires_at IS NULL OR expires_at > ?)"
+
+
+def _is_filed(db: sqlite3.Connection, entry: AuditEntry) -> bool:
+    """Whether the columns by which entries are found say what the entry says."""
+    of_entry = "SELECT count(*) FROM audit WHERE id = ? AND at = ? AND actor = ?"
+    of_rules = (
+        "SELECT count(*) FROM json_each(?) AS named"
+        " JOIN audit_rules ON audit_rules.rule = named.value AND audit_rules.audit_id = ?"
+    )
+    rules = sorted(rules_of(entry))
+    (found,) = db.execute(of_entry, (entry.id, to_micros(entry.at), entry.actor)).fetchone()
+    (named,) = db.execute(of_rules, (json.dumps(rules), entry.id)).fetchone()
+    return bool(found == 1 and named == len(rules))
