@@ -160,6 +160,16 @@ def test_dry_run(stack: Stack, index: FakeIndex, project: str) -> None:
     effects = stack.api("POST", "/rules", body, dry_run="true").json()["effects"]
     assert (effects["usage_total"]["downloads"], effects["usage_total"]["clients"]) == (2, 1)
     assert [one["filename"] for one in effects["usage"]] == [wheel.filename]
+    told = "would have refused 2 downloads by 1 client in the last 30 days"
+    block = [project, "--action", "block", "--reason", "bad"]
+    assert stack.run("rules", "add", *block, "--dry-run").stdout == f"{told}\n"
+    assert json.loads(stack.run("rules", "add", *block, "--dry-run", "--json").stdout).keys() == {
+        "usage_total"
+    }
+    file = stack.folder / "feed.json"
+    file.write_text(json.dumps({"rules": [body]}))
+    assert told in stack.run("rules", "import", str(file), "--ruleset", project, "--dry-run").stdout
+    assert stack.api("GET", "/rules", project=project).json()["items"] == []
 
 
 def test_command_line(stack: Stack, index: FakeIndex, project: str) -> None:

@@ -5,7 +5,7 @@
     output     tables and JSON                                 tokens   token create, list, revoke
     service    up, serve, nginx-config, check                  audit    audit verify, export
     stores     store migrate                                   usage    usage top, who, export, erase; exposure
-    collecting collect
+    collecting collect                                         dry_runs what rules would have refused
 
 Exit status: 0, done; 1, it could not be done, or the answer is no; 2, the command, the settings or the rule is wrong.
 What `web` needs too may not be added here.

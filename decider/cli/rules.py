@@ -9,12 +9,13 @@ from typing import Any
 import click
 
 from decider.cli.context import Invocation, common_options, pass_invocation
+from decider.cli.dry_runs import refused_by_change, refused_by_draft, refused_text
 from decider.cli.output import print_json, print_table, time_text
 from decider.cli.ruleset_files import read_rules, render_rules
 from decider.errors import Conflict, Fault, InvalidRequest, InvalidRule
 from decider.files import FileType
 from decider.names import parse_pattern
-from decider.rules import Action, Rule, RuleDraft, draft_fields
+from decider.rules import Action, Rule, RuleDraft, Snapshot, draft_fields
 from decider.store import RulesetChange, Store
 
 __all__ = ["rules"]
@@ -58,9 +59,12 @@ def rules() -> None:
 @click.option(
     "--expires", metavar="WHEN", help="When it ends: a duration from now (14d), or a time (RFC 3339)."
 )
+@click.option(
+    "--dry-run", is_flag=True, help="Only say which downloads it would have refused; nothing is stored."
+)
 @common_options
 @pass_invocation
-def add(invocation: Invocation, /, expires: str | None, **options: Any) -> None:
+def add(invocation: Invocation, /, expires: str | None, *, dry_run: bool, **options: Any) -> None:
     """Add a rule about PROJECT and print its id.
 
     PROJECT is a name; acme-*, a namespace: acme and all that begin with acme-; acme*, a prefix; or *, every project.
@@ -79,6 +83,15 @@ def add(invocation: Invocation, /, expires: str | None, **options: Any) -> None:
     if expires is not None:
         fields["expires_at"] = invocation.moment(expires, option="expires").isoformat()
     draft = invocation.draft(fields, at=at)
+    if dry_run:
+        with invocation.store() as store:
+            present = Snapshot(*store.load_rules())
+        total = refused_by_draft(invocation, draft, present, ruleset=MANUAL, at=at)
+        if invocation.as_json:
+            print_json({"usage_total": total})
+        else:
+            click.echo(refused_text(total))
+        return
     with invocation.store() as store:
         rule = store.add_rule(draft, actor=invocation.actor, at=at)
     if invocation.as_json:
@@ -161,16 +174,29 @@ def import_(invocation: Invocation, file: Path, ruleset: str | None, dry_run: bo
     drafts = _drafts(invocation, numbered, at=at)
     changes = {}
     with invocation.store() as store:
+        present = Snapshot(*store.load_rules()) if dry_run else None
         for name, entries in drafts.items():
             changes[name] = store.replace_ruleset(
                 name, entries, actor=invocation.actor, at=at, dry_run=dry_run
             )
+    refused = {
+        name: refused_by_change(invocation, change, present, at=at)
+        for name, change in changes.items()
+        if present is not None
+    }
     if invocation.as_json:
-        counts = {name: _counts(change) | {"revision": change.revision} for name, change in changes.items()}
+        counts = {
+            name: _counts(change)
+            | {"revision": change.revision}
+            | ({"usage_total": refused[name]} if dry_run else {})
+            for name, change in changes.items()
+        }
         print_json(counts[ruleset] if ruleset else {"rulesets": counts})
     else:
         for name, change in changes.items():
             _print_change(name, change, dry_run=dry_run)
+            if dry_run and refused[name].downloads:
+                click.echo(f"{name}: {refused_text(refused[name])}")
 
 
 @rules.command("export")

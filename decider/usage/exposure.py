@@ -5,7 +5,7 @@ withdrawn meanwhile is found too.
 """
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from decider.decision import FileDecision, decide_file
 from decider.files import DistributionFile
@@ -13,7 +13,9 @@ from decider.names import NormalizedName
 from decider.rules import Action, Rule, Snapshot
 from decider.usage.answers import SeenFile
 
-__all__ = ["decide_seen", "newly_refused", "refused_by"]
+__all__ = ["RECENT", "decide_seen", "newly_refused", "refused_by"]
+
+RECENT = timedelta(days=30)  #: what a dry run looks back on
 
 
 def decide_seen(file: SeenFile, snapshot: Snapshot, *, at: datetime) -> FileDecision:

@@ -4,7 +4,7 @@ The index is not asked, so it is quick for any number of projects; a changed own
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
@@ -12,13 +12,11 @@ from decider.decision import FileDecision
 from decider.names import NormalizedName
 from decider.rules import Rule, Snapshot
 from decider.usage.answers import SeenFile, UsageTotal
-from decider.usage.exposure import decide_seen
+from decider.usage.exposure import RECENT, decide_seen
 from decider.usage.reading import Usage
 from decider.web.api.shapes import UsageEffect
 
-__all__ = ["RECENT", "UsageEffects", "usage_effects"]
-
-RECENT = timedelta(days=30)
+__all__ = ["UsageEffects", "usage_effects"]
 
 
 class UsageEffects(msgspec.Struct, frozen=True):
