@@ -1,8 +1,11 @@
 """decider.settings and what it reads with: addresses, environment, pip's configuration, certificates."""
 
 import os
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
+from importlib.util import spec_from_file_location
 from pathlib import Path
 
 import pypi_simple
@@ -10,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from decider import pip_config
 from decider.addresses import Address, parse_address, parse_base_url, parse_file_host, url_address
 from decider.certificates import find_ca_file
 from decider.errors import InvalidSettings
@@ -26,6 +30,7 @@ from decider.settings import (
     settings_from_json,
     settings_to_json,
 )
+from tests.stack import source_environment
 
 DEPLOYED = Path(__file__).parent.parent / "deploy" / "decider.toml"
 
@@ -671,6 +676,22 @@ def test_pip_default(machine: dict[str, str], tmp_path: Path) -> None:
     machine["PIP_CONFIG_FILE"] = str(
         pip_conf(tmp_path / "chosen", "[freeze]\nindex-url = https://no.example/\n")
     )
+    assert pip_index(machine, prefix=machine["PREFIX"]) == pypi_simple.PYPI_SIMPLE_ENDPOINT
+
+
+def test_pip_default_costs_little(
+    machine: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The large library that names pip's default is not imported for it, unless it is laid out otherwise one day."""
+    told = "from decider.pip_config import pip_index; import sys; pip_index({}, prefix='none'); print(*sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", told], env=source_environment(), capture_output=True, text=True, check=True
+    )
+    assert "requests" not in ran.stdout.split()
+    other = tmp_path / "otherwise.py"
+    other.write_text("import pypi_simple\n")
+    found = spec_from_file_location("otherwise", other)
+    monkeypatch.setattr(pip_config, "find_spec", lambda _: found)
     assert pip_index(machine, prefix=machine["PREFIX"]) == pypi_simple.PYPI_SIMPLE_ENDPOINT
 
 
