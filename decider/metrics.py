@@ -143,6 +143,13 @@ class Meters:
             registry=registry,
             multiprocess_mode="livemostrecent",
         )
+        self.disk_free = Gauge(
+            "decider_disk_free_bytes",
+            "Room where the database and logs (data_dir), the caches and the decisions (memory) are.",
+            ("place",),
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
         self.pending = Gauge(
             "decider_pending_writes",
             "Writes that decisions have caused and that the store has not taken yet.",

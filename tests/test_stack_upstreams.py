@@ -1,7 +1,9 @@
 """Upstreams as they are in the field: indexes that redirect to object stores, and indexes that want credentials."""
 
+import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -92,18 +94,30 @@ def test_redirect_of_a_blocked_file(redirecting: Stack, own_index: FakeIndex) ->
 EXPECTED = "Basic " + b64encode(b"reader:s3cret").decode()
 
 
-@pytest.fixture
-def private(own_index: FakeIndex, object_store: FakeIndex, new_stack: Callable[..., Stack]) -> Stack:
-    """A stack whose index answers 401 to whoever does not give the configured credentials."""
+@pytest.fixture(params=["environment"])
+def private(
+    request: pytest.FixtureRequest,
+    own_index: FakeIndex,
+    object_store: FakeIndex,
+    new_stack: Callable[..., Stack],
+) -> Stack:
+    """A stack that has credentials for its index, from the environment or from a file."""
+    is_file = request.param == "file"
+    lines = [f'file_hosts = ["127.0.0.1:{object_store.port}"]', "internal = true"]
     own = new_stack(
         index_url=own_index.url,
-        index=f'file_hosts = ["127.0.0.1:{object_store.port}"]\ninternal = true',
-        environment={"DECIDER_INDEXES__PUBLIC__CREDENTIALS": "reader:s3cret"},
+        index="\n".join([*lines, 'credentials_file = "secret"'] if is_file else lines),
+        environment={} if is_file else {"DECIDER_INDEXES__PUBLIC__CREDENTIALS": "reader:s3cret"},
     )
+    if is_file:
+        secret = own.folder / "secret"
+        secret.write_text("reader:s3cret\n")
+        secret.chmod(0o600)
     own.start()
     return own
 
 
+@pytest.mark.parametrize("private", ["environment", "file"], indirect=True)
 def test_credentials_reach_the_index_and_nobody_else(
     private: Stack, own_index: FakeIndex, object_store: FakeIndex
 ) -> None:
@@ -133,10 +147,25 @@ def test_secrets_are_in_no_log_and_no_readable_file(private: Stack, own_index: F
     answers = [private.get(path).body for path in ("/simple/other/", "/why/other", "/readyz")]
     secrets = (b"s3cret", EXPECTED.removeprefix("Basic ").encode())
     assert not any(secret in body for secret in secrets for body in answers)
-    for path in private.data_dir.rglob("*"):
+    config = (private.data_dir / "run" / "nginx.conf").read_text()
+    decisions = Path(re.findall(r'proxy_cache_path "(/[^"]+)/decisions"', config)[0])
+    for path in (*private.data_dir.rglob("*"), *decisions.rglob("*")):
         if path.is_file() and any(secret in path.read_bytes() for secret in secrets):
             assert path.stat().st_mode & 0o077 == 0, path
     assert not any(secret.decode() in private.log_text() for secret in secrets)
+
+
+def test_no_is_kept_too(private: Stack, own_index: FakeIndex) -> None:
+    """Whether an internal index has a name, which is asked before any public one, is not asked of it each time."""
+    asked = [private.get("/indexes/public/absent/", port=private.internal_port) for _ in range(3)]
+    assert [(answer.status, answer.headers["X-Decider-Cache"]) for answer in asked] == [
+        (404, "MISS"),
+        (404, "HIT"),
+        (404, "HIT"),
+    ]
+    assert private.page("absent").status == 404
+    assert private.get("/why/absent").status == 404
+    assert len(own_index.requests("/simple/absent/")) == 1
 
 
 def test_index_that_wants_other_credentials(private: Stack, own_index: FakeIndex) -> None:

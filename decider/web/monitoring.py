@@ -1,12 +1,15 @@
 """What is said of this service to Prometheus: counted where it happens, gathered here when asked for."""
 
+import os
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import urllib3
 from flask import Response
 from urllib3.exceptions import HTTPError
 
+from decider.caches import decisions_folder
 from decider.metrics import CONTENT_TYPE, count_noted, meters, render
 from decider.services import Services
 from decider.settings import Settings
@@ -38,6 +41,20 @@ def report(parts: Services) -> None:
         stated.confirmed_at.labels(store).set(time.time() - keeper.age_s)
     for kind, length in parts.repositories.writes.lengths.items():
         stated.pending.labels(kind).set(length)
+    for place, folder in _places(parts.settings).items():
+        with suppress(OSError):
+            found = os.statvfs(folder)
+            stated.disk_free.labels(place).set(found.f_bavail * found.f_frsize)
+
+
+def _places(settings: Settings) -> dict[str, Path]:
+    """What may run full, by the name that the metric has for it."""
+    memory = decisions_folder(settings)
+    places = {
+        "data_dir": Path(settings.data_dir),
+        "caches": Path(settings.cache_dir or settings.data_dir),
+    }
+    return places if memory is None else places | {"memory": memory.parent.parent}
 
 
 def metrics_page(settings: Settings) -> Response:
