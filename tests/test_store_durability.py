@@ -14,7 +14,7 @@ import pytest
 from decider.store.transactional import TransactionalStore
 from tests.redis_server import RedisServer
 from tests.store_worker import FEED_SIZE
-from tests.stores import StoreKind, start_worker
+from tests.stores import StoreKind, add, block, start_worker
 
 ROUNDS = int(os.environ.get("DECIDER_TEST_KILLS", "5"))  # thousands, for a night
 WAIT_S = 60
@@ -116,3 +116,33 @@ def is_writing(crashing: Crashing, said: list[str]) -> bool:
     while crashing.size() == before:
         assert time.monotonic() < deadline
     return True
+
+
+@pytest.mark.parametrize("kept", ["between commands", "within a command"])
+def test_half_a_transaction_at_the_end_of_the_file(tmp_path: Path, kept: str) -> None:
+    """Redis starts without a change that a crash cut in two, and what was acknowledged since survives the next crash."""
+    server = RedisServer(tmp_path)
+    server.start()
+    try:
+        kind = StoreKind(server.url, tmp_path)
+        with closing(kind.open()) as store:
+            first = add(store)
+            (file,) = tmp_path.rglob("*.incr.aof")
+            before = file.stat().st_size
+            add(store)
+        server.kill()
+        data = file.read_bytes()
+        # Up to the first command behind that which adds the audit entry, or into it.
+        cut = data.index(b"*4\r\n$4\r\nZADD", data.index(b"XADD", before))
+        file.write_bytes(data[: cut if kept == "between commands" else cut + 10])
+        server.start()
+        with closing(kind.open()) as store:
+            assert [rule.id for rule in store.load_rules()[1]] == [first.id]
+            acknowledged = [first, add(store, block("b")), add(store, block("c"))]
+        server.kill()
+        server.start()
+        with closing(kind.open()) as store:
+            assert list(store.load_rules()[1]) == acknowledged
+            assert store.verify_audit() == (3, ())
+    finally:
+        server.stop()

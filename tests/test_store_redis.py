@@ -260,6 +260,21 @@ def test_user_of_redis_conf(client: Any, redis_server: RedisServer) -> None:
         client.acl_deluser("decider")
 
 
+@pytest.mark.parametrize("missing", ["info", "bgrewriteaof"])
+def test_user_who_may_not_rewrite(client: Any, redis_server: RedisServer, missing: str) -> None:
+    """A user who may not have the file written anew after a start still makes changes."""
+    rules = ["on", ">pass", "~decider:*", "+@all", "-@admin", "+info"]
+    client.execute_command("ACL", "SETUSER", "weaker", *rules, f"-{missing}")
+    client.delete("decider:run")
+    try:
+        with closing(open_redis(redis_server.url.replace("//", "//weaker:pass@"))) as store:
+            add(store)
+            assert store.verify_audit()[1] == ()
+        assert client.get("decider:run") is None
+    finally:
+        client.acl_deluser("weaker")
+
+
 def test_all_keys_are_ours(redis_store: RedisStore, client: Any) -> None:
     """Everything lies under `decider:`, so that Redis may be shared; and what is kept to settle doubts is bounded."""
     for call in every_call(redis_store)[7:9]:

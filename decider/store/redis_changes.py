@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from decider.errors import StoreUnavailable
 from decider.store.redis_keys import HEAD, NONCES, TURN
+from decider.store.redis_restarts import Restarts
 from decider.store.redis_session import Command, Session, Sessions
 from decider.store.redis_transaction import RedisTransaction
 
@@ -35,6 +36,7 @@ class Changes:
     def __init__(self, *, reading: Sessions, writing: Sessions) -> None:
         self._reading = reading
         self._writing = writing
+        self._restarts = Restarts()
         self._line = threading.Lock()  # threads of one process would only lose races to each other
 
     def run(self, change: Callable[[RedisTransaction], T]) -> T:
@@ -79,6 +81,7 @@ class Changes:
         session: Session | None = None
         try:
             with self._writing.open() as session:
+                self._restarts.settle(session)
                 if session.call("GET", TURN) not in {None, nonce.encode()}:
                     return None
                 session.call("WATCH", HEAD)
@@ -100,6 +103,7 @@ class Changes:
         for pause_s in _SETTLE_PAUSES_S:
             time.sleep(pause_s)
             with suppress(StoreUnavailable), self._writing.open() as session:
+                self._restarts.settle(session)
                 replies = session.execute(fence)
                 return replies is not None and nonce.encode() in replies[1]
         raise StoreUnavailable("redis went away while a change was made: whether it took effect is not known")

@@ -27,6 +27,7 @@ __all__ = [
     "RULESETS",
     "RULE_INDEX",
     "RULE_REVISIONS",
+    "RUN",
     "SECRETS",
     "SEEN",
     "TOKENS",
@@ -45,6 +46,7 @@ LAYOUT = 1  #: of everything below; a newer one is refused
 
 HEAD = "decider:head"  #: hash: State, layout, and `changes`, which every change raises
 NONCES = "decider:nonces"  #: list: the latest changes, to tell whether one took effect
+RUN = "decider:run"  #: string: the start of the server (its run id) after which its file was written anew
 TURN = "decider:turn"  #: string: whose change comes next, where one lost too many races
 RULES = "decider:rules"  #: hash: id → Rule
 RULE_INDEX = "decider:rules:index"
