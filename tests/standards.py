@@ -468,8 +468,10 @@ ROWS: dict[str, Row] = {
     ),
     "T100": Row(
         asks=(
-            Ask(path="/pypi/demo/json", contains=('"version":"1.1"', "Blocked: ")),
-            Ask(path="/pypi/demo/2.0/json", contains=('"yanked":true',), lacks=('"yanked":false',)),
+            Ask(
+                path="/pypi/demo/json", contains=('"version":"1.1"', "demo-1.1"), lacks=("demo-2.0", '"2.0"')
+            ),
+            Ask(path="/pypi/demo/2.0/json", contains=('"yanked":true', '"urls":[]', "Blocked: ")),
             *gone("/integrity/demo/2.0/demo-2.0-py3-none-any.whl/provenance"),
         ),
         covered=("stack_project_json::test_refused_release",),

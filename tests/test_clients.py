@@ -216,7 +216,7 @@ def test_bandersnatch(
     tool = toolbox.get("bandersnatch")
     # It wants https, and takes every file that is listed.
     top = 'tls_certificate = "tls.pem"\ntls_key = "tls.key"'
-    stack = new_stack(index_url=own_index.url, top=top, default_extra='refused_files = "hidden"')
+    stack = new_stack(index_url=own_index.url, top=top)
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     certificate = authority.issue_cert("localhost")

@@ -14,8 +14,8 @@ from tests.samples import make_file, make_page
 BASE = "../../files/demo/"
 
 
-def rendered(page: ProjectPage, version: str | None = None) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(render_project_json(page, version, file_base=BASE))
+def rendered(page: ProjectPage, version: str | None = None, *refused: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(render_project_json(page, version, file_base=BASE, refused=refused))
     return found
 
 
@@ -125,6 +125,27 @@ def test_a_release_that_is_yanked_whole() -> None:
     yanked, offered = rendered(page, "1.0")["info"], rendered(page, "2.0")["info"]
     assert (yanked["yanked"], yanked["yanked_reason"]) == (True, "why")
     assert (offered["yanked"], offered["yanked_reason"], offered["requires_python"]) == (False, None, ">=3.9")
+
+
+def test_refused_files() -> None:
+    """Refused files, and releases that only they had, are not listed; the release itself says that it is refused."""
+    wheel, sdist = "demo-2.0-py3-none-any.whl", "demo-2.0.tar.gz"
+    page = make_page(
+        make_file("demo-1.0.tar.gz"),
+        make_file(wheel, yanked="Blocked: no (r1)"),
+        make_file(sdist, yanked="Blocked: no (r1)"),
+        versions=("0.1", "1.0", "2.0"),
+    )
+    whole, part = rendered(page, None, wheel, sdist), rendered(page, None, wheel)
+    assert {version: len(files) for version, files in whole["releases"].items()} == {"0.1": 0, "1.0": 1}
+    assert whole["info"]["version"] == "1.0"
+    assert [file["filename"] for file in part["releases"]["2.0"]] == [sdist]
+    one = rendered(page, "2.0", wheel, sdist)
+    assert (one["urls"], one["info"]["yanked"], one["info"]["yanked_reason"]) == (
+        [],
+        True,
+        "Blocked: no (r1)",
+    )
 
 
 def test_serial() -> None:

@@ -1,13 +1,14 @@
 """Writes the JSON that PyPI has under `/pypi/<project>/json`, for tools that never moved to the simple API.
 
 It is no specification but a habit (the registry's own API documentation; STANDARDS C52). It is made of the same page
-model as the simple API's pages, so it lists what they list, refused files as yanked with the reason. What a page
-does not tell is null, or left out where a value would be a claim: a list of `vulnerabilities` above all, which
+model as the simple API's pages, and lists what they offer. Files that are refused are left out: who reads this is no
+installer that would skip them as yanked, but takes every file (mirror tools) or every release (update tools). Of a
+release that is refused whole its own page still says so, as yanked with the reason. What a page does not tell is null, or left out where a value would be a claim: a list of `vulnerabilities` above all, which
 auditing tools would read as a clean bill. Judging what is listed may not be added here.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from urllib.parse import quote
 
@@ -64,22 +65,29 @@ class _ProjectJson(msgspec.Struct, omit_defaults=True):
 _Releases = dict[str, list[DistributionFile]]  #: version → its files, in page order
 
 
-def render_project_json(page: ProjectPage, version: str | None, *, file_base: str) -> bytes:
+def render_project_json(
+    page: ProjectPage, version: str | None, *, file_base: str, refused: Collection[str] = frozenset()
+) -> bytes:
     """The project with all its releases, or, where `version` is given, that one release.
 
     `version` is spelt as find_release gives it. File URLs are `file_base` and the quoted file name. Files whose name
-    tells no version belong to no release and are left out.
+    tells no version belong to no release and are left out; so are those that are `refused`, which the page lists as
+    yanked, and the releases that only they had.
     """
     releases = _releases(page)
     shown = version if version is not None else _newest(releases)
     files = releases.get(shown, []) if shown is not None else []
     body = _ProjectJson(
         info=_info(page, shown, files),
-        urls=[_file(file, file_base) for file in files],
+        urls=[_file(file, file_base) for file in files if file.filename not in refused],
         last_serial=UNSET if page.last_serial is None else page.last_serial,
     )
     if version is None:
-        body.releases = {one: [_file(file, file_base) for file in files] for one, files in releases.items()}
+        body.releases = {
+            one: [_file(file, file_base) for file in offered]
+            for one, files in releases.items()
+            if (offered := [file for file in files if file.filename not in refused]) or not files
+        }
     return msgspec.json.encode(body)
 
 

@@ -46,7 +46,10 @@ def decide_json() -> Response:
 def project_json() -> Response:
     """The filtered JSON of a project, or of one release."""
     decision, listing, release = _asked()
-    body = render_project_json(listing, release, file_base=_file_base(listing.project, release))
+    refused = {name for name, one in decision.restricted.items() if one.verdict.is_refusal}
+    body = render_project_json(
+        listing, release, file_base=_file_base(listing.project, release), refused=refused
+    )
     until_s = None if decision.until is None else (decision.until - services().clock()).total_seconds()
     kept_s = lifetime_s(decision.fingerprint, until_s)
     return page_response(body, "application/json", kept_s, last_serial=listing.last_serial)
