@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from decider.errors import IndexTimeout, IndexUnavailable, UnreadablePage
-from decider.index import remote
+from decider.index import remote, unreadable
 from decider.index.loopback import FETCH_DEADLINE_S
 from decider.index.remote import FRESH_S, FRESH_WHEN_FAILING_S, RemoteIndex
 from decider.index.sharing import HANGS_S
 from decider.names import NormalizedName
+from decider.pages import ParsedPage, parse_page
 from decider.settings import IndexSettings
 from tests.listener import Asked, Listener, Said, page
 from tests.stack import JSON_TYPE, eventually
@@ -281,6 +282,27 @@ def test_bad_page_from_the_index_itself(listener: Listener, index: RemoteIndex) 
     with pytest.raises(UnreadablePage):
         index.fetch_page(DEMO)
     assert len(listener.asked) == 1
+
+
+def test_bad_page_is_read_once(
+    listener: Listener, index: RemoteIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that cannot be read, which may take seconds to find out, is not read again while it is the same."""
+    read: list[bytes] = []
+
+    def parse(body: bytes, **more: Any) -> ParsedPage:
+        read.append(body)
+        return parse_page(body, **more)
+
+    monkeypatch.setattr(remote, "parse_page", parse)
+    monkeypatch.setattr(unreadable, "MAX_KNOWN", 1)
+    for body, project in (("broken", DEMO), ("broken", DEMO), ("worse", DEMO), ("x", OTHER), ("worse", DEMO)):
+        listener.answers[f"{HERE}{project}/"] = page(body, X_Decider_Cache="HIT")
+        with pytest.raises(UnreadablePage, match="no project page in JSON"):
+            index.fetch_page(project)
+    assert read == [b"broken", b"worse", b"x", b"worse"]
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0"))
+    assert versions_of(index) == ["1.0"]
 
 
 @pytest.mark.parametrize(

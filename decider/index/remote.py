@@ -25,6 +25,7 @@ from decider.index.loopback import FETCH_DEADLINE_S, Answer, Loopback, Observe, 
 from decider.index.project_list import ProjectList
 from decider.index.project_names import ProjectNames
 from decider.index.sharing import Flights, WaitingRoom
+from decider.index.unreadable import UnreadablePages
 from decider.names import NormalizedName
 from decider.pages import parse_page
 from decider.settings import IndexSettings
@@ -89,6 +90,7 @@ class RemoteIndex:
         self._lock = threading.Lock()
         self._entries: OrderedDict[NormalizedName, _Entry] = OrderedDict()
         self._entries_bytes = 0
+        self._unreadable = UnreadablePages()
         job = ListJob(index=settings, host=internal_host, port=internal_port, folder=str(list_folder))
         self._list = ProjectList(
             list_folder,
@@ -234,7 +236,7 @@ class RemoteIndex:
         elif answer.status == 200:
             digest, size = _digest(answer), len(answer.body)
             unchanged = entry is not None and entry.page is not None and entry.raw_digest == digest
-            page = entry.page if entry is not None and unchanged else self._parse(project, answer)
+            page = entry.page if entry is not None and unchanged else self._read(project, answer, digest)
         elif answer.status in _HAS_OR_HAS_NOT:
             page, digest, size, etag = None, b"", 0, None
         else:
@@ -261,6 +263,14 @@ class RemoteIndex:
             while self._entries_bytes + 1024 * len(self._entries) > CACHE_BYTES and len(self._entries) > 1:
                 _, gone = self._entries.popitem(last=False)
                 self._entries_bytes -= gone.size
+
+    def _read(self, project: NormalizedName, answer: Answer, digest: bytes) -> ProjectPage:
+        self._unreadable.refuse(project, digest)
+        try:
+            return self._parse(project, answer)
+        except UnreadablePage as error:
+            self._unreadable.add(project, digest, error)
+            raise
 
     def _parse(self, project: NormalizedName, answer: Answer) -> ProjectPage:
         parsed = parse_page(
