@@ -136,6 +136,9 @@ def test_tokens_stay_off_the_disk(closed: Stack, wheel: Distribution) -> None:
         assert closed.get(path, bearer("wrong-but-secret")).status == 401
     for path in ("/why/demo", "/simple/demo/", "/healthz", "/absent"):
         closed.get(path, basic("", user=secret))
+        for query in (f"?access_token={secret}", f"?x=1&Token={secret}", f"?{secret}"):
+            closed.get(path + query, {"Referer": f"http://x{path}{query}"})
+        assert closed.get(f"/api/v1/rules?token={secret}").status == 401
     for host in (b"http://__token__:%s@x", b"http://%s@x"):
         closed.raw_get(host % secret.encode() + b"/absent")
     access = closed.data_dir / "logs" / "access.log"
