@@ -34,6 +34,7 @@ class Source:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.names: list[str] = ["a"]
+        self.url = "https://index.example/simple/"
         self.error: IndexError_ | None = None
         self.is_stale = False
         self.loads = 0
@@ -50,6 +51,7 @@ class Source:
         return ProjectList(
             self.folder,
             index="public",
+            source=self.url,
             ttl_s=TTL_S,
             stale_if_error_s=STALE_S,
             load=self.load,
@@ -108,6 +110,19 @@ def test_index_away(source: Source) -> None:
     source.error, source.names = None, ["b"]
     source.seconds += RETRY_S
     assert names_of(kept) == ["b"]
+
+
+def test_index_has_moved(source: Source) -> None:
+    """Another index under the same name is asked for its own list; while it is away there is none."""
+    assert names_of(source.keeper()) == ["a"]
+    source.url, source.names = "https://mirror.example/simple/", ["b"]
+    source.error = IndexUnavailable("public", "no")
+    with pytest.raises(IndexUnavailable):
+        source.keeper().names()
+    source.error = None
+    assert names_of(source.keeper()) == ["b"]
+    assert names_of(source.keeper()) == ["b"]
+    assert source.loads == 3
 
 
 def test_never_had(source: Source) -> None:

@@ -1,6 +1,7 @@
 """Upstreams as they are in the field: indexes that redirect to object stores, and indexes that want credentials."""
 
 import re
+import signal
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.fake_index import FakeIndex, Reply, redirect, status
-from tests.stack import PROMISE_S, Stack, eventually
+from tests.stack import JSON_TYPE, PROMISE_S, Stack, eventually
 from tests.uploads import make_wheel
 
 pytestmark = pytest.mark.stack
@@ -89,6 +90,22 @@ def test_redirect_of_a_blocked_file(redirecting: Stack, own_index: FakeIndex) ->
     eventually(lambda: "yanked" in redirecting.page("demo").file(wheel.filename), within_s=PROMISE_S)
     assert redirecting.file("demo", wheel.filename).status == 403
     assert own_index.requests("/files/") == []
+
+
+def test_index_has_moved(redirecting: Stack, own_index: FakeIndex, object_store: FakeIndex) -> None:
+    """Once the configuration names another index nothing of the one before is served, however fresh it is in the caches."""
+    before = own_index.add("demo", make_wheel("demo", "1.0"))
+    after = object_store.add("demo", make_wheel("demo", "2.0"))
+    assert redirecting.page("demo").filenames == [before.filename]
+    config = redirecting.config.read_text()
+    redirecting.config.write_text(config.replace(f"{own_index.url}", f"{object_store.url}"))
+    assert redirecting.process is not None
+    redirecting.process.send_signal(signal.SIGHUP)
+    eventually(lambda: redirecting.page("demo").filenames == [after.filename], within_s=15, what="the other")
+    assert redirecting.file("demo", after.filename).body == after.data
+    assert redirecting.file("demo", before.filename).status == 404
+    projects = redirecting.get("/simple/", {"Accept": JSON_TYPE})
+    assert [project["name"] for project in projects.json()["projects"]] == ["demo"]
 
 
 EXPECTED = "Basic " + b64encode(b"reader:s3cret").decode()

@@ -36,6 +36,7 @@ class _State(msgspec.Struct, frozen=True):
     digest: str
     loaded_at: float  #: seconds since the epoch
     stale_since: float | None = None  #: the same: since when nginx has had to answer for the index
+    source: str = ""  #: the index's URL then
 
 
 class ProjectList:
@@ -46,14 +47,16 @@ class ProjectList:
         folder: Path,
         *,
         index: str,
+        source: str,
         ttl_s: float,
         stale_if_error_s: float,
         load: Callable[[], LoadedList],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`load` puts the names into `folder`; it raises an IndexError_."""
+        """`load` puts the names into `folder`; it raises an IndexError_. What came from another `source` is forgotten."""
         self._folder = folder
         self._index = index
+        self._source = source
         self._ttl_s = ttl_s
         self._stale_if_error_s = stale_if_error_s
         self._load = load
@@ -118,22 +121,23 @@ class ProjectList:
     def _next(self, state: _State | None, loaded: LoadedList) -> _State:
         now = self._wall_clock()
         if not loaded.is_stale:
-            return _State(loaded.digest, now)
+            return _State(loaded.digest, now, source=self._source)
         since = state.stale_since if state is not None and state.stale_since is not None else now
         if now - since > self._stale_if_error_s:
             raise IndexUnavailable(
                 self._index, "it has been away for longer than its pages may be served stale"
             )
-        return _State(loaded.digest, now, since)
+        return _State(loaded.digest, now, since, self._source)
 
     # -- Keeping
 
     def _state(self) -> _State | None:
-        """What any process has loaded last; None where nothing was, or it is damaged."""
+        """What any process has loaded last; None where nothing was, it is damaged, or it is another index's."""
         try:
-            return msgspec.json.decode((self._folder / _STATE).read_bytes(), type=_State)
+            state = msgspec.json.decode((self._folder / _STATE).read_bytes(), type=_State)
         except (OSError, msgspec.DecodeError):
             return None
+        return state if state.source == self._source else None
 
     def _opened(self, state: _State) -> ProjectNames:
         names = self._open

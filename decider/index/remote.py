@@ -95,6 +95,7 @@ class RemoteIndex:
         self._list = ProjectList(
             list_folder,
             index=settings.name,
+            source=settings.url or "",
             ttl_s=settings.page_ttl_s,
             stale_if_error_s=settings.stale_if_error_s,
             load=lambda: load_list(job),
