@@ -556,6 +556,31 @@ def test_scan_share(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(later - earlier > 1.99 for earlier, later in itertools.pairwise(looks))
 
 
+def test_dropped_into_a_large_directory(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that comes or goes does not wait until it is time for the next slow scan, in whatever folder it is."""
+    site.wheel("other", name="other")
+
+    def slow(root: Path, reader: Reader | None) -> Contents:
+        found = look_into(root, reader)
+        site.now_s += 0.2
+        return found
+
+    monkeypatch.setattr(local, "look_into", slow)
+    index = site.index()
+    index.scan()
+    for folder in ("", "other"):
+        path = site.wheel(folder, name="other", version="2.0")
+        os.utime(
+            path.parent, ns=(1, 1)
+        )  # file systems tell moments apart only when they lie milliseconds apart
+        site.now_s += 0.6
+        assert page(index, "other").versions == ("1.0", "2.0")
+        path.unlink()
+        os.utime(path.parent, ns=(2, 2))
+        site.now_s += 0.6
+        assert page(index, "other").versions == ("1.0",)
+
+
 def test_growing_file(site: Site) -> None:
     """A file that grows is not listed before it has been still for half a second, even if its clock is wrong."""
     whole = make_wheel(site.folder / "elsewhere", "demo", "1.0").read_bytes()

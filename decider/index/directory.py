@@ -5,7 +5,7 @@ Opening files may not be added here.
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from operator import attrgetter
 from pathlib import Path
@@ -15,7 +15,7 @@ from decider.errors import InvalidName
 from decider.index.permissions import Reader
 from decider.names import NormalizedName, parse_project_name
 
-__all__ = ["Candidate", "Contents", "LocalFault", "Readers", "fault", "look_into"]
+__all__ = ["Candidate", "Contents", "LocalFault", "Readers", "fault", "has_moved", "look_into"]
 
 _READ_BITS = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _TEMPORARY_ENDINGS = ("~", ".part", ".partial", ".filepart", ".tmp")
@@ -56,6 +56,7 @@ class Contents(NamedTuple):
     folders: frozenset[NormalizedName]  #: projects that have a folder, readable or not
     unreadable: dict[NormalizedName, str]  #: projects whose folder could not be listed, and why
     faults: list[LocalFault]
+    moments: dict[str, int]  #: folders that were listed, and their modification times in ns before that
 
 
 def look_into(root: Path, reader: Reader | None = None) -> Contents:
@@ -64,6 +65,14 @@ def look_into(root: Path, reader: Reader | None = None) -> Contents:
     `reader`: nginx's user, where it is another than ours.
     """
     return _Look(root, reader).contents()
+
+
+def has_moved(moments: Mapping[str, int]) -> bool:
+    """Whether names came or went in one of these folders; cheap. A file that is written in place moves nothing."""
+    try:
+        return any(os.stat(folder).st_mtime_ns != moment for folder, moment in moments.items())  # noqa: PTH116 (fast)
+    except OSError:
+        return True
 
 
 def fault(path: str, why: str) -> LocalFault:
@@ -82,12 +91,20 @@ class _Look:
         self._folders: set[NormalizedName] = set()
         self._unreadable: dict[NormalizedName, str] = {}
         self._faults: list[LocalFault] = []
+        self._moments: dict[str, int] = {}
 
     def contents(self) -> Contents:
-        for entry in _entries(self._root):
+        for entry in self._listed(self._root):
             self._note(entry, entry.name, entry.name, None)
         self._candidates.sort(key=attrgetter("path"))
-        return Contents(self._candidates, frozenset(self._folders), self._unreadable, sorted(self._faults))
+        folders, faults = frozenset(self._folders), sorted(self._faults)
+        return Contents(self._candidates, folders, self._unreadable, faults, self._moments)
+
+    def _listed(self, folder: str) -> list[os.DirEntry[str]]:
+        moment = os.stat(folder).st_mtime_ns  # noqa: PTH116 (fast)
+        found = list(_entries(folder))
+        self._moments[folder] = moment
+        return found
 
     def _note(self, entry: os.DirEntry[str], path: str, served: str, folder: NormalizedName | None) -> None:
         try:
@@ -121,7 +138,7 @@ class _Look:
             return
         self._folders.add(project)
         try:
-            entries = list(_entries(place))
+            entries = self._listed(place)
         except OSError as error:
             self._unreadable[project] = f"the folder `{path}` cannot be read: {error.strerror}"
             self._faults.append(fault(path, f"is a folder that cannot be read: {error.strerror}"))

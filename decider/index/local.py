@@ -17,7 +17,7 @@ from pathlib import Path
 from decider.errors import IndexUnavailable
 from decider.files import DistributionFile, ProjectPage
 from decider.index.catalogue import Catalogue, make_catalogue
-from decider.index.directory import Contents, LocalFault, look_into
+from decider.index.directory import Contents, LocalFault, has_moved, look_into
 from decider.index.examined import ExaminedFiles
 from decider.index.permissions import Reader
 from decider.index.publishing import Publisher, Record
@@ -29,7 +29,8 @@ __all__ = ["COPIED", "LocalFault", "LocalIndex"]
 log = logging.getLogger(__name__)
 
 COPIED = "nginx's user cannot read it: it is copied into data_dir and served from there"
-_SHARE = 10  #: scanning may take one part in so many of the time
+_SHARE = 10  #: scanning may take one part in so many of the time,
+_URGENT_SHARE = 3  #: and one in so many while files come and go
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,8 @@ class LocalIndex:
         self._lock = threading.Lock()  # held while scanning
         self._state: _State | None = None
         self._next_scan = float("-inf")
+        self._next_glance = float("-inf")  # whether it is time for a scan sooner
+        self._moments: Mapping[str, int] = {}
         self._records: Mapping[str, Record] = {}
         self._seen: object = None  # what the state was made of
         self._logged: frozenset[LocalFault] = frozenset()
@@ -124,14 +127,25 @@ class LocalIndex:
 
         The first scan is waited for.
         """
-        if self._state is not None and self._clock() < self._next_scan:
+        if not self._is_time():
             return
         if self._lock.acquire(blocking=self._state is None):
             try:
-                if self._state is None or self._clock() >= self._next_scan:
-                    self._scan()
+                if self._is_time():
+                    self._scan_or_glance()
             finally:
                 self._lock.release()
+
+    def _is_time(self) -> bool:
+        return self._state is None or self._clock() >= min(self._next_scan, self._next_glance)
+
+    def _scan_or_glance(self) -> None:
+        """A scan of very many files is rare, so as not to cost much; a new name in their folder is not to wait for it."""
+        now = self._clock()
+        if self._state is None or now >= self._next_scan or has_moved(self._moments):
+            self._scan()
+        else:
+            self._next_glance = now + self._scan_interval_s
 
     def _page(self, project: NormalizedName) -> ProjectPage | None:
         state = self._usable_state()
@@ -153,7 +167,7 @@ class LocalIndex:
             # Not "has nothing": a directory that is not mounted must hand no name to another index.
             self._state = _State(failure=f"the directory `{self._root}` cannot be read: {error.strerror}")
             self._seen = None
-            self._next_scan = started + self._scan_interval_s
+            self._next_scan = self._next_glance = started + self._scan_interval_s
             return
         looked = self._clock()
         records = {
@@ -163,7 +177,10 @@ class LocalIndex:
         is_news = self._take(contents, records)
         self._sweep()
         # Reading what is new takes what it takes, once: the share is of what every scan costs.
-        self._next_scan = self._time_of_next_scan(started, (looked if is_news else self._clock()) - started)
+        scan_s = (looked if is_news else self._clock()) - started
+        self._next_scan = self._time_of_next_scan(started, scan_s)
+        self._next_glance = started + max(self._scan_interval_s, _URGENT_SHARE * scan_s)
+        self._moments = contents.moments
 
     def _take(self, contents: Contents, records: Mapping[str, Record]) -> bool:
         """Whether anything differs from the scan before."""
