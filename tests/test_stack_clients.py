@@ -1,6 +1,7 @@
 """Who clients are and what they may: tokens for reading, TLS, addresses behind a balancer, fair shares."""
 
 import http.client
+import select
 import shutil
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -292,3 +294,22 @@ def test_one_address_gets_a_fair_share(
         (429, "1", "application/problem+json")
     }
     assert ask("203.0.113.9", 1)[0].status == 200
+    assert_few_rulesets_at_once(stack)
+
+
+def assert_few_rulesets_at_once(stack: Stack) -> None:
+    """One address fills no disk with bodies of which nobody knows yet whose they are: four rulesets at a time."""
+    head = "PUT /api/v1/rulesets/feed HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {}\r\nContent-Length: 60000000\r\n\r\n"
+    with ExitStack() as opened:
+
+        def begin(client: str) -> socket.socket:
+            made = opened.enter_context(socket.create_connection(("127.0.0.1", stack.port), timeout=10))
+            made.sendall(head.format(client).encode())
+            return made
+
+        begun = [begin("192.0.2.7") for _ in range(20)]
+        other = begin("192.0.2.8")
+        eventually(lambda: len(select.select(begun, [], [], 0)[0]) == 16, within_s=5, what="sixteen answers")
+        answered = select.select([*begun, other], [], [], 0)[0]
+        assert [one.recv(12) for one in answered] == [b"HTTP/1.1 429"] * 16
+        assert other not in answered
