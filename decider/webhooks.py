@@ -22,7 +22,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from decider.errors import DeciderError
-from decider.settings import Settings
+from decider.settings import Settings, signing_key
 from decider.store import AuditEntry, Store
 
 __all__ = ["PATH", "WebhookSender", "event_of", "signature"]
@@ -63,7 +63,7 @@ class _Place(msgspec.Struct, frozen=True):
 def signature(secret: str, *, event_id: str, timestamp: int, body: bytes) -> str:
     """The value of `webhook-signature`."""
     signed = f"{event_id}.{timestamp}.".encode() + body
-    return "v1," + b64encode(hmac.digest(secret.encode(), signed, sha256)).decode()
+    return "v1," + b64encode(hmac.digest(signing_key(secret), signed, sha256)).decode()
 
 
 def event_of(entry: AuditEntry, exposure: object) -> dict[str, Any]:

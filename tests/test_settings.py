@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from decider import pip_config
 from decider.addresses import Address, parse_address, parse_base_url, parse_file_host, url_address
 from decider.certificates import find_ca_file
-from decider.errors import InvalidSettings
+from decider.errors import Fault, InvalidSettings
 from decider.pip_config import pip_index, pip_setting
 from decider.settings import (
     RESERVED_REPOSITORIES,
@@ -192,6 +192,10 @@ def test_webhook(load: Load) -> None:
     )
     told = load(None, DECIDER_WEBHOOK__URL="https://chat.example", DECIDER_WEBHOOK__SECRET="s").webhook
     assert told == WebhookSettings(url="https://chat.example/", secret="s")
+    fault = Fault("webhook.secret", "must be Base64 behind `whsec_` (set by DECIDER_WEBHOOK__SECRET)")
+    with pytest.raises(InvalidSettings) as caught:
+        load(None, DECIDER_WEBHOOK__URL="https://chat.example", DECIDER_WEBHOOK__SECRET="whsec_s")
+    assert caught.value.faults == (fault,)
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,17 @@ def test_signature(store: Store, receiver: Receiver, make_sender: Callable[..., 
     )
 
 
+def test_signature_is_that_of_the_standard() -> None:
+    """A secret as receivers' libraries make them signs as they expect: the example of Standard Webhooks."""
+    told = signature(
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        event_id="msg_p5jXN8AQM9LWM0D4loKWxJek",
+        timestamp=1614265330,
+        body=b'{"test": 2432232314}',
+    )
+    assert told == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
 def test_refused_event_is_sent_again(
     store: Store, receiver: Receiver, make_sender: Callable[..., WebhookSender]
 ) -> None:

@@ -19,6 +19,7 @@ from decider.settings.model import (
     WebhookSettings,
     settings_from_json,
     settings_to_json,
+    signing_key,
 )
 from decider.settings.reading import RESERVED_REPOSITORIES
 
@@ -34,4 +35,5 @@ __all__ = [
     "load_settings",
     "settings_from_json",
     "settings_to_json",
+    "signing_key",
 ]

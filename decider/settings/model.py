@@ -1,5 +1,6 @@
 """The settings, as frozen values, and how one process hands them to another."""
 
+from base64 import b64decode
 from typing import Literal
 
 import msgspec
@@ -14,9 +15,11 @@ __all__ = [
     "UsageSettings",
     "settings_from_json",
     "settings_to_json",
+    "signing_key",
 ]
 
 DEFAULT_REPOSITORY = "default"  #: what `/simple/` serves
+_BASE64_SECRET = "whsec_"  # noqa: S105 (what such a secret begins with)
 
 
 class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +61,16 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Who hears of changes."""
 
     url: str  #: http(s), without credentials
-    secret: str | None = None  #: signs each event; None: events are not signed
+    secret: str | None = None  #: signs each event; see signing_key; None: events are not signed
+
+
+def signing_key(secret: str) -> bytes:
+    """What a webhook's secret signs with: the bytes that it spells in Base64 behind `whsec_`, as the libraries of
+    Standard Webhooks make and read it (raise ValueError where it does not); else its text.
+    """
+    if not secret.startswith(_BASE64_SECRET):
+        return secret.encode()
+    return b64decode(secret.removeprefix(_BASE64_SECRET), validate=True)
 
 
 class UsageSettings(msgspec.Struct, frozen=True, kw_only=True):

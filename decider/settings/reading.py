@@ -29,6 +29,7 @@ from decider.settings.model import (
     Settings,
     UsageSettings,
     WebhookSettings,
+    signing_key,
 )
 from decider.settings.table import Table, printable, suggestion
 
@@ -249,6 +250,10 @@ class Reader:
         if not table.has("url"):
             table.add_fault("url", "must be set")
         secret = self._secret(table, "secret")
+        try:
+            signing_key(secret or "")
+        except ValueError:
+            table.add_fault("secret", "must be Base64 behind `whsec_`")
         table.finish()
         return None if url is None else WebhookSettings(url=url, secret=secret)
 
