@@ -150,8 +150,8 @@ def test_metadata_file(site: Site) -> None:
 
 
 def test_sdist(site: Site) -> None:
-    """An sdist is listed with its Requires-Python; its metadata is not offered, as building may change it."""
-    path = site.sdist(requires_python=">=3.9")
+    """An sdist is listed with its Requires-Python; metadata that building may change is not offered (PEP 643)."""
+    path = site.sdist(metadata=b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\nRequires-Python: >=3.9\n")
     file = only_file(site.index())
     assert (file.filename, file.requires_python, file.core_metadata, file.metadata_path, file.sha256) == (
         "demo-1.0.tar.gz",
@@ -160,6 +160,16 @@ def test_sdist(site: Site) -> None:
         None,
         sha256(path),
     )
+
+
+def test_sdist_with_static_metadata(site: Site) -> None:
+    """An sdist whose metadata no build can change offers it, so that resolvers need not build it (PEP 643)."""
+    site.sdist(requires=["other>=1"])
+    found = only_file(site.index())
+    data = core_metadata("demo", "1.0", requires=["other>=1"])
+    assert found.core_metadata == {"sha256": hashlib.sha256(data).hexdigest()}
+    assert found.metadata_path is not None
+    assert (site.cache / found.metadata_path).read_bytes() == data
 
 
 def test_upload_time_microseconds(site: Site) -> None:

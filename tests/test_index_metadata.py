@@ -47,7 +47,7 @@ def wheel(data: bytes, version: str = "1.0") -> CoreMetadata:
 
 
 def sdist(data: bytes, filename: str = "demo-1.0.tar.gz") -> CoreMetadata | None:
-    return read_sdist(io.BytesIO(data), filename, project=DEMO)
+    return read_sdist(io.BytesIO(data), filename, project=DEMO, version=Version("1.0"))
 
 
 def test_wheel_bytes(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_sdist(tmp_path: Path, suffix: str) -> None:
     """An sdist's PKG-INFO is found in both kinds that uv and pip read."""
     path = make_sdist(tmp_path, "demo", "1.0", requires_python=">=3.9", filename=f"demo-1.0{suffix}")
     with path.open("rb") as file:
-        found = read_sdist(file, path.name, project=DEMO)
+        found = read_sdist(file, path.name, project=DEMO, version=Version("1.0"))
     assert found == CoreMetadata(core_metadata("demo", "1.0", requires_python=">=3.9"), ">=3.9")
 
 
@@ -207,7 +207,34 @@ def test_sdist_without_metadata() -> None:
 def test_sdist_dynamic() -> None:
     """A dynamic Requires-Python says nothing of the wheel that will be built (PEP 643)."""
     data = METADATA + b"Dynamic: requires-python\n"
-    assert sdist(gzip.compress(tar_of({"demo-1.0/PKG-INFO": data}))) == CoreMetadata(data, None)
+    found = sdist(gzip.compress(tar_of({"demo-1.0/PKG-INFO": data})))
+    assert found == CoreMetadata(data, None, is_static=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_static"),
+    [
+        ("Metadata-Version: 2.2\nName: demo\nVersion: 1.0\n", True),
+        ("Metadata-Version: 2.10\nName: Demo\nVersion: 1.0.0\nRequires-Dist: a\n", True),
+        ("Metadata-Version: 2.4\nName: demo\nVersion: 1.0\nDynamic: License-File\nDynamic: summary\n", True),
+        ("Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n", False),
+        ("Metadata-Version: 2\nName: demo\nVersion: 1.0\n", False),
+        ("Metadata-Version: 2.1\nMetadata-Version: 2.2\nName: demo\nVersion: 1.0\n", False),
+        ("Name: demo\nVersion: 1.0\n", False),
+        ("Metadata-Version: 2.2\nVersion: 1.0\n", False),
+        ("Metadata-Version: 2.2\nName: demo\n", False),
+        ("Metadata-Version: 2.2\nName: demo\nVersion: 1.1\n", False),
+        ("Metadata-Version: 2.2\nName: demo\nVersion: 1.0\nVersion: 1.0\n", False),
+        ("Metadata-Version: 2.2\nName: demo\nVersion: 1.0\nDynamic:  Requires-DIST \n", False),
+        ("Metadata-Version: 2.2\nName: demo\nVersion: 1.0\nDynamic: provides-extra\n", False),
+        ("Metadata-Version: 2.2\nName: demo\nVersion: 1.0\nDynamic: version\n", False),
+    ],
+)
+def test_sdist_static(text: str, is_static: bool) -> None:
+    """Resolvers may go by what an sdist says where no build can change what they read of it (PEP 643)."""
+    found = sdist(gzip.compress(tar_of({"demo-1.0/PKG-INFO": text.encode()})))
+    assert found is not None
+    assert found.is_static is is_static
 
 
 @pytest.mark.parametrize(

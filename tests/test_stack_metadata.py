@@ -114,6 +114,25 @@ def test_sdists_and_files_with_metadata(parts_stack: Stack, parts_index: FakeInd
     assert parts_index.requests(wheel.filename)[0].path.endswith(".metadata")
 
 
+def test_static_sdist(parts_stack: Stack, project: str, tmp_path: Path) -> None:
+    """Of a local sdist that no build can change in what resolvers read, pip reads the metadata and builds nothing (PEP 643)."""
+    sdist = make_sdist(project, "1.0")
+    parts_stack.drop(sdist)
+    eventually(lambda: parts_stack.page(project).status == 200, within_s=10)
+    stated = parts_stack.page(project).file(sdist.filename)["core-metadata"]
+    assert stated == {"sha256": sha256(sdist.metadata)}
+    assert parts_stack.file(project, f"{sdist.filename}.metadata").body == sdist.metadata
+    installer = Installer(tmp_path, parts_stack.simple_url)
+    ran = installer.install("pip", "out", "--dry-run", project)
+    assert ran.code == 0, ran.output
+    assert f"{sdist.filename}.metadata" in ran.output
+    assert "Would install" in ran.output
+    assert "Preparing metadata" not in ran.output
+    for tool in ("pip", "uv"):
+        ran = installer.install(tool, tool, project)
+        assert (ran.code, len(installer.installed(tool))) == (0, 1), ran.output
+
+
 def test_broken_wheel(parts_stack: Stack, parts_index: FakeIndex, project: str) -> None:
     """Metadata that cannot be read is 502 with the reason, and the page offers it no longer; others' it still offers."""
     good = make_wheel(project, "1.0")

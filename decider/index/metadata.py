@@ -11,6 +11,7 @@ import bz2
 import gzip
 import lzma
 import os
+import re
 import tarfile
 import zipfile
 import zlib
@@ -31,6 +32,9 @@ MAX_ZIP_DIRECTORY = 32 * 2**20  #: bytes: some 300,000 entries
 MAX_TAR_MEMBERS = 200_000
 MAX_TAR_READS = 10_000  #: headers in a row without a file's contents between them
 MAX_UNPACKED = 2 * 2**30  #: bytes that a compressed tar may unpack to
+#: The fields that resolvers read. `Version` may never be dynamic in an sdist, nor `Name`.
+_RESOLVED = frozenset({"requires-dist", "requires-python", "provides-extra", "name", "version"})
+_METADATA_VERSION = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\Z", re.ASCII)
 
 # What the standard library raises on a broken or forged archive; RuntimeError: an encrypted entry.
 _BROKEN = (
@@ -51,6 +55,9 @@ class CoreMetadata(msgspec.Struct, frozen=True):
 
     data: bytes  #: as it is in the archive
     requires_python: str | None  #: raw, one line; None when absent, empty or, in an sdist, dynamic
+    is_static: bool = (
+        True  #: whether resolvers may go by it: a wheel's, or an sdist's that building cannot change
+    )
 
 
 def read_wheel(file: BinaryIO, *, project: NormalizedName, version: Version) -> CoreMetadata:
@@ -71,11 +78,13 @@ def read_wheel(file: BinaryIO, *, project: NormalizedName, version: Version) -> 
     return CoreMetadata(data, fields.optional("Requires-Python"))
 
 
-def read_sdist(file: BinaryIO, filename: str, *, project: NormalizedName) -> CoreMetadata | None:
+def read_sdist(
+    file: BinaryIO, filename: str, *, project: NormalizedName, version: Version
+) -> CoreMetadata | None:
     """The sdist's PKG-INFO, None when it has none; raise UnreadableDistribution where the archive is not whole.
 
-    It is no `core-metadata` for a page: what a wheel built from the sdist will say may differ (PEP 643), installers
-    ask it of wheels only, and Requires-Python is the one field that a page needs.
+    It is static, and `core-metadata` for a page, only where it says so: else a wheel built from the sdist may say
+    something else to a resolver (PEP 643).
     """
     try:
         data = _zip_pkg_info(file) if filename.lower().endswith(".zip") else _tar_pkg_info(file, filename)
@@ -90,7 +99,14 @@ def read_sdist(file: BinaryIO, filename: str, *, project: NormalizedName) -> Cor
             f"its PKG-INFO names the project `{_short(name)}`, its place or name `{project}`"
         )
     dynamic = {field.strip().lower() for field in fields.all("Dynamic")}
-    return CoreMetadata(data, None if "requires-python" in dynamic else fields.optional("Requires-Python"))
+    is_static = (
+        name is not None
+        and dynamic.isdisjoint(_RESOLVED)
+        and _knows_dynamic(fields.all("Metadata-Version"))
+        and [_parsed(text) for text in fields.all("Version")] == [version]
+    )
+    requires_python = None if "requires-python" in dynamic else fields.optional("Requires-Python")
+    return CoreMetadata(data, requires_python, is_static)
 
 
 class _Fields:
@@ -167,6 +183,12 @@ class _BoundedTar:
         while self._stream.read(2**20):
             if self.tell() > MAX_UNPACKED:
                 raise tarfile.ReadError(f"unpacks to more than {MAX_UNPACKED} bytes")
+
+
+def _knows_dynamic(stated: Sequence[str]) -> bool:
+    """Whether that metadata version has the field `Dynamic`, so that its absence says something: 2.2 on."""
+    found = _METADATA_VERSION.match(stated[0]) if len(stated) == 1 else None
+    return found is not None and (int(found[1]), int(found[2])) >= (2, 2)
 
 
 def _opened_zip(file: BinaryIO) -> zipfile.ZipFile:

@@ -1,7 +1,7 @@
 """Core metadata for wheels of an index that states none: offered on the page, read out of the wheel when asked for.
 
-Metadata files at an index (PEP 658, 714), of wheels alone: what an sdist says of itself may change when it is built
-(PEP 643), and installers ask it of wheels only.
+Metadata files at an index (PEP 658, 714), of wheels alone: a compressed tar has no directory to read it by, and what an
+sdist says of itself may change when it is built (PEP 643).
 
 Without it a resolver reads each wheel that it considers by ranges, and nginx, which caches whole files, downloads the
 wheel for that: to lock one large project took 46 s and 3 GB where the index itself takes a second. So it must be there

@@ -149,8 +149,7 @@ class Publisher:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             if not _is_still(candidate, file):
                 return None
-        is_offered = metadata is not None and file_type(candidate.filename) is FileType.WHEEL
-        offered = metadata.data if metadata is not None and is_offered else None
+        offered = metadata.data if metadata is not None and metadata.is_static else None
         examined = Examined(
             size=candidate.size,
             mtime_ns=candidate.mtime_ns,
@@ -220,7 +219,7 @@ def _is_still(candidate: Candidate, file: BinaryIO) -> bool:
 def _core_metadata(file: BinaryIO, filename: str, identity: Identity) -> CoreMetadata | None:
     if file_type(filename) is FileType.WHEEL:
         return read_wheel(file, project=identity.project, version=identity.version)
-    return read_sdist(file, filename, project=identity.project)
+    return read_sdist(file, filename, project=identity.project, version=identity.version)
 
 
 def _upload_time(candidate: Candidate) -> datetime:
