@@ -330,6 +330,21 @@ def test_links(site: Site, tmp_path: Path) -> None:
     )
 
 
+def test_link_owns_its_name(site: Site, tmp_path: Path) -> None:
+    """What cannot be listed but has a distribution's name speaks of its project all the same: a store that is not
+    mounted must hand no name to another index."""
+    (site.root / "away-1.0-py3-none-any.whl").symlink_to(
+        tmp_path / "not-mounted" / "away-1.0-py3-none-any.whl"
+    )
+    (site.root / "gone-1.0.tar.gz").symlink_to("nothing")
+    os.mkfifo(site.root / "pipe-1.0.tar.gz")
+    (site.root / "README").symlink_to(tmp_path)
+    index = site.index()
+    assert index.fetch_projects() == {"away", "gone", "pipe"}
+    assert [page(index, name).files for name in ("away", "gone", "pipe")] == [(), (), ()]
+    assert len(index.faults()) == 4
+
+
 def test_linked_root(site: Site, tmp_path: Path) -> None:
     """The directory itself may be a symbolic link."""
     site.wheel()

@@ -37,7 +37,7 @@ class Readers(Enum):
 
 
 class Candidate(NamedTuple):
-    """A regular file; equal as long as its contents need not be read again."""
+    """A file; equal as long as its contents need not be read again."""
 
     path: str  #: below the root, as found
     served: str  #: below the root, symbolic links resolved
@@ -47,6 +47,7 @@ class Candidate(NamedTuple):
     mtime_ns: int
     inode: int
     readers: Readers = Readers.NGINX
+    why: str | None = None  #: it cannot be listed, but its name may speak of a project
 
 
 class Contents(NamedTuple):
@@ -122,9 +123,9 @@ class _Look:
     def _note_link(self, entry: os.DirEntry[str], path: str, folder: NormalizedName | None) -> None:
         real = Path(entry.path).resolve()
         if not real.is_relative_to(self._real_root):
-            self._faults.append(fault(path, "is a symbolic link that leaves the directory"))
+            self._note_fault(path, folder, "is a symbolic link that leaves the directory")
         elif not real.exists():
-            self._faults.append(fault(path, "is a symbolic link to nothing"))
+            self._note_fault(path, folder, "is a symbolic link to nothing")
         elif not real.is_dir():
             self._note_file(real.stat(), path, str(real.relative_to(self._real_root)), folder, str(real))
         elif folder is None:
@@ -150,13 +151,17 @@ class _Look:
         self, found: os.stat_result, path: str, served: str, folder: NormalizedName | None, place: str
     ) -> None:
         if not stat.S_ISREG(found.st_mode):
-            self._faults.append(fault(path, "is no regular file"))
+            self._note_fault(path, folder, "is no regular file")
             return
         filename = path.rpartition("/")[2]
         readers = self._readers(found, place.rpartition("/")[0])
         self._candidates.append(
             Candidate(path, served, filename, folder, found.st_size, found.st_mtime_ns, found.st_ino, readers)
         )
+
+    def _note_fault(self, path: str, folder: NormalizedName | None, why: str) -> None:
+        filename = path.rpartition("/")[2]
+        self._candidates.append(Candidate(path, path, filename, folder, 0, 0, 0, Readers.NOBODY, why))
 
     def _readers(self, found: os.stat_result, parent: str) -> Readers:
         if not found.st_mode & _READ_BITS:

@@ -91,7 +91,9 @@ class Publisher:
         try:
             record = replace(record, identity=_identify(candidate))
         except UnreadableDistribution as error:
-            return replace(record, why=str(error))
+            return replace(record, why=candidate.why or str(error))
+        if candidate.why is not None:
+            return replace(record, why=candidate.why)
         if candidate.readers is Readers.NOBODY:
             return replace(record, why="cannot be read: its mode lets nobody")
         return record
