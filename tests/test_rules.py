@@ -138,6 +138,7 @@ def test_draft_no_object(fields: object) -> None:
         ("reason", "half \ud83d a character", "is no valid Unicode text"),
         ("reason", 5, "must be text"),
         ("versions", "", "must not be empty"),
+        ("versions", ",", "`,` names no version: leave it out to mean all"),
         ("versions", "1.0 or so", "is no PEP 440 specifier set"),
         ("versions", ">=1,<2" * 400, "is longer than 2000 characters"),
         ("filename", "../*.whl", "no file name has a `/`"),

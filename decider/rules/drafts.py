@@ -122,11 +122,13 @@ def _pattern(text: str) -> str:
 @lru_cache(1024)  # a feed says few different things 100,000 times
 def _specifiers(text: str) -> str:
     try:
-        SpecifierSet(text)
+        found = SpecifierSet(text)
     except InvalidSpecifier:
         raise ValueError(
             f"`{text[:80]}` is no PEP 440 specifier set, as in `>=1.0,<2` or `==1.2.3`"
         ) from None
+    if not list(found):
+        raise ValueError(f"`{text[:80]}` names no version: leave it out to mean all")
     return text
 
 
