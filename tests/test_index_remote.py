@@ -249,6 +249,37 @@ def test_page_larger_than_the_memory(
     assert list(index._entries) == ["other"]
 
 
+@pytest.mark.parametrize("error", [IndexTimeout("public", "slow"), IndexUnavailable("public", "broke off")])
+def test_answer_that_breaks_off(
+    listener: Listener,
+    make_index: Callable[..., RemoteIndex],
+    clocks: Clocks,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    """An index that breaks off in its answer leaves the page as it was, as stale, for `stale_if_error` and no longer."""
+    index = make_index(page_ttl_s=10, stale_if_error_s=100)
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0"))
+    assert versions_of(index) == ["1.0"]
+
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(index._loopback, "get", broken)
+        for seconds in (FRESH_S, 100.0):
+            clocks.seconds += seconds
+            assert versions_of(index) == ["1.0"]
+            assert index.is_stale(DEMO)
+        with pytest.raises(type(error)):
+            index.fetch_page(OTHER)
+        clocks.seconds += 20
+        with pytest.raises(type(error)):
+            index.fetch_page(DEMO)
+    assert versions_of(index) == ["1.0"]
+    assert not index.is_stale(DEMO)
+
+
 # Refreshing
 
 

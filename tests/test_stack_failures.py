@@ -108,6 +108,25 @@ def running(action: Callable[[], None]) -> Iterator[None]:
     assert not thread.is_alive()
 
 
+def test_answer_that_breaks_off(new_stack: Callable[..., Stack]) -> None:
+    """A page whose index breaks off in the middle of the next answer goes on, and says so (DESIGN 8)."""
+    with FakeIndex() as index:
+        wheel = index.add("demo", make_wheel("demo", "1.0"))
+        stack = new_stack(index_url=index.url, index='page_ttl = "1s"', workers=1)
+        stack.start()
+        assert stack.page("demo").filenames == [wheel.filename]
+        index.add("demo", make_wheel("demo", "1.1"))
+        index.switch("/simple/demo/", truncate(10))
+        degraded = eventually(
+            lambda: page if (page := stack.page("demo")).headers.get("X-Decider-Degraded") else None,
+            within_s=10,
+        )
+        assert (degraded.status, degraded.filenames) == (200, [wheel.filename])
+        index.behave()
+        eventually(lambda: len(stack.page("demo").filenames) == 2, within_s=15)
+        assert "X-Decider-Degraded" not in stack.page("demo").headers
+
+
 def test_stale_page_goes_on(new_stack: Callable[..., Stack]) -> None:
     """Cached pages and files go on, stale, while their index is away, and say so (DESIGN 8)."""
     with FakeIndex() as index:

@@ -157,7 +157,10 @@ class RemoteIndex:
     def _revalidate(self, project: NormalizedName) -> _Entry:
         entry = self._entries.get(project)
         give_up_at = self._monotonic() + FETCH_DEADLINE_S
-        answer = self._loopback.get(project, etag=entry.etag if entry else None)
+        try:
+            answer = self._loopback.get(project, etag=entry.etag if entry else None)
+        except (IndexUnavailable, IndexTimeout) as error:
+            return self._go_on(project, entry, error)
         if self._is_to_be_fetched_anew(answer, entry):
             answer = self._ask_itself(project, answer, entry, timeout_s=self._left(give_up_at))
         try:
@@ -168,6 +171,23 @@ class RemoteIndex:
                 raise
             fresh = self._loopback.get(project, refresh=True, timeout_s=self._left(give_up_at))
             return self._keep(project, fresh, entry)
+
+    def _go_on(self, project: NormalizedName, entry: _Entry | None, error: DeciderError) -> _Entry:
+        """What is known, as long as it may be served stale; else raise `error`.
+
+        Of an index that breaks off in the middle of an answer nginx gives no stale copy: it has passed on the beginning.
+        """
+        now = self._monotonic()
+        if entry is None:
+            raise error
+        since = min(entry.kept_at + self._settings.page_ttl_s, now)
+        since = since if entry.stale_since is None else entry.stale_since
+        if now - since > self._settings.stale_if_error_s:
+            raise error
+        log.warning("index.broke_off", extra={"index": self.name, "project": project, "cause": str(error)})
+        stale = msgspec.structs.replace(entry, stale_since=since, fresh_until=now + FRESH_WHEN_FAILING_S)
+        self._store(project, stale)
+        return stale
 
     def _left(self, give_up_at: float) -> float:
         """Seconds for a further question: all of them together have one deadline, but none is hopeless."""
