@@ -5,13 +5,15 @@ import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
+from http.client import IncompleteRead
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 import trustme
 
-from tests.fake_index import FakeIndex, body, redirect, status, truncate
+from tests.fake_index import FakeIndex, Reply, _Handler, body, redirect, status, truncate
 from tests.stack import JSON_TYPE, PROMISE_S, Stack, eventually, system_trust
 from tests.uploads import Distribution, make_sdist, make_wheel, sha256
 
@@ -125,7 +127,7 @@ def test_escaped_names_are_one_file(
     else:
         stack.drop(wheel)
         eventually(lambda: stack.page(project).status == 200, within_s=PROMISE_S)
-    assert stack.page(project).json()["versions"] == [version]
+    eventually(lambda: stack.page(project).json()["versions"] == [version], within_s=PROMISE_S)
     eventually(lambda: stack.file(project, wheel.filename).body == wheel.data, within_s=PROMISE_S)
     eventually(
         lambda: stack.file(project, f"{wheel.filename}.metadata").body == wheel.metadata, within_s=PROMISE_S
@@ -224,6 +226,53 @@ def test_truncated_file_is_never_cached(stack: Stack, index: FakeIndex, project:
     index.behave()
     assert stack.file(project, wheel.filename).body == wheel.data
     assert stack.file(project, wheel.filename).body == wheel.data
+
+
+@pytest.mark.parametrize("states_size", [True, False])
+def test_body_whose_end_nobody_marks(
+    stack: Stack, index: FakeIndex, project: str, *, states_size: bool
+) -> None:
+    """A body that ends with its connection may have been cut off anywhere: it is not kept (T81)."""
+    wheel = index.add(project, make_wheel(project, "1.0", padding=200_000))
+    if not states_size:
+        index.project(project).files[wheel.filename].fields.pop("size")
+    path = f"/files/{project}/{wheel.filename}"
+
+    def cut(reply: Reply, wire: _Handler) -> None:
+        wire.send_response_only(200)
+        wire.end_headers()
+        wire.wfile.write(reply.body[:100_000])
+        wire.close_connection = True
+
+    index.switch(path, cut)
+    assert len(stack.get(path).body) < len(wheel.data)
+    index.behave()
+    for _ in range(2):
+        assert stack.get(path).body == wheel.data
+
+
+def test_chunked_file_is_kept(stack: Stack, index: FakeIndex, project: str) -> None:
+    """A body in chunks is kept when the last has come, and not when it was cut off before."""
+    wheel = index.add(project, make_wheel(project, "1.0", padding=200_000))
+    path = f"/files/{project}/{wheel.filename}"
+
+    def chunked(reply: Reply, wire: _Handler, *, ends: bool) -> None:
+        wire.send_reply(replace(reply, headers={"Transfer-Encoding": "chunked"}, body=b""))
+        for start in range(0, len(reply.body) if ends else 100_000, 50_000):
+            part = reply.body[start : start + 50_000]
+            wire.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+        if ends:
+            wire.wfile.write(b"0\r\n\r\n")
+        wire.close_connection = True
+
+    index.switch(path, partial(chunked, ends=False))
+    with pytest.raises(IncompleteRead):
+        stack.get(path)
+    index.switch(path, partial(chunked, ends=True))
+    before = len(index.requests(path))
+    for _ in range(3):
+        assert stack.get(path).body == wheel.data
+    assert len(index.requests(path)) == before + 1
 
 
 @pytest.mark.parametrize("code", [500, 503, 429, 403, 404])
