@@ -231,6 +231,21 @@ def test_retention_while_nothing_is_asked_for(settings: Settings) -> None:
     assert (days(settings), staged(settings)) == ({}, 1)
 
 
+def test_retention_makes_room(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Days whose time is over are deleted also where there is no room to seal what is new; that is told, and stays."""
+    stage_seconds(settings, 0)
+    keeper_of(settings).keep(AT)
+    stage_seconds(settings, 1)
+
+    def fail(*_: object) -> None:
+        raise UsageUnavailable("no space left on device")
+
+    monkeypatch.setattr(keeping, "commit_file", fail)
+    with pytest.raises(UsageUnavailable, match="no space"):
+        keeper_of(settings, retention_days=10).keep(AT + 11 * DAY)
+    assert (days(settings), staged(settings)) == ({}, 1)
+
+
 def test_retention_by_size(settings: Settings) -> None:
     """The oldest days go first when there is too much; the present day stays."""
     for day in range(4):

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 QUERY_S = 60.0
 _WAIT_S = 20.0
+_THREADS = 2  #: of a process that answers somebody who waits; sealing and merging have time, and take less memory with one
 _AT_ONCE = threading.BoundedSemaphore(2)  #: processes that this one may have running: each may take MEMORY
 
 
@@ -35,6 +36,7 @@ class Sources(msgspec.Struct, frozen=True):
     recent: str | None  #: lines of JSON
     node: str  #: whose the recent ones are
     temporary: str  #: a folder for what does not fit into memory
+    threads: int
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -105,6 +107,7 @@ def open_engine(
                     recent=None if recent is None else f"/proc/self/fd/{recent.fileno()}",
                     node=node,
                     temporary=str(temporary),
+                    threads=1 if is_background else _THREADS,
                 )
                 questions, answers = _pipes(process)
                 with suppress(OSError):  # a process that is gone says so when it is asked

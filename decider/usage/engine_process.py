@@ -18,9 +18,12 @@ from decider.usage.engine import Answer, Question, Sources
 
 __all__ = ["main"]
 
+#: 128 MB do not seal 250,000 rows, these do 500,000 (keeping.MAX_ROWS), and merge 10,000,000.
 MEMORY = "256MB"
-THREADS = 2
 _BATCH = 2_000  #: rows in one line of an answer
+_MAX_LINE = (
+    256 * 1024
+)  #: bytes of one recent record; DuckDB sets aside twice as much for each thread, 32 MB if not told
 
 
 def main(questions: IO[bytes], answers: IO[bytes], *, parent: int) -> None:
@@ -33,7 +36,7 @@ def main(questions: IO[bytes], answers: IO[bytes], *, parent: int) -> None:
     connection = duckdb.connect(
         config={
             "memory_limit": MEMORY,
-            "threads": THREADS,
+            "threads": sources.threads,
             "temp_directory": sources.temporary,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
@@ -88,7 +91,7 @@ def _recent(sources: Sources) -> str:
     spelled = ", ".join(f"'{name}': '{kind}'" for name, kind in types.items())
     return (
         f"SELECT {fields} FROM read_json({_quoted(sources.recent)}, format = 'newline_delimited',"
-        f" columns = {{{spelled}}})"
+        f" maximum_object_size = {_MAX_LINE}, columns = {{{spelled}}})"
     )
 
 

@@ -28,7 +28,7 @@ __all__ = ["Keeper"]
 
 log = logging.getLogger(__name__)
 
-MAX_ROWS = 500_000  #: in one sealed file
+MAX_ROWS = 200_000  #: in one sealed file: sorted in memory, of which the engine has little
 MERGE_AT = 32  #: files of one day and node
 WITHIN_S = 3_600.0
 WORK = "work"
@@ -47,10 +47,13 @@ class Keeper:
     def keep(self, at: datetime) -> None:
         """Seal everything, merge what is worth it, delete what is over; raise UsageUnavailable."""
         with self._working():
-            self._seal()
-            self._merge(at.astimezone(UTC).date())
-            self._sweep()
-            self._expire(at.astimezone(UTC).date())
+            try:
+                self._seal()
+                self._merge(at.astimezone(UTC).date())
+            finally:
+                # Also where there is no room to seal: this makes some.
+                self._sweep()
+                self._expire(at.astimezone(UTC).date())
 
     def expire(self, at: datetime) -> None:
         """Delete what is over, and nothing else; raise UsageUnavailable."""
