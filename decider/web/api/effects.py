@@ -3,7 +3,7 @@
 Bounded: it looks at MAX_PAGES pages and names MAX_FILES files at most, and says so where there may be more.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
 import msgspec
@@ -60,7 +60,7 @@ def effects_of(change: Change, repositories: Repositories, usage: Usage, *, at: 
         requests, total, used = found.files, found.total, found.projects
     except UsageUnavailable:
         unanswered.append(Unanswered(project=None, index=None, detail="the records of usage cannot be read"))
-    places, is_partial = _places(change.rules, repositories, used, unanswered)
+    places, is_partial = _places(change, repositories, used, unanswered)
     chosen = places[:MAX_PAGES]
 
     def compare(place: _Place) -> list[Effect]:
@@ -84,7 +84,7 @@ def effects_of(change: Change, repositories: Repositories, usage: Usage, *, at: 
 
 
 def _places(
-    rules: Iterable[Rule],
+    change: Change,
     repositories: Repositories,
     used: Collection[NormalizedName],
     unanswered: list[Unanswered],
@@ -95,8 +95,8 @@ def _places(
     ones those stand for all that somebody `used` lately. Who did not answer goes to `unanswered`.
     """
     places: set[_Place] = set()
-    patterns: set[tuple[str, tuple[str, ...] | None]] = set()
-    for rule in rules:
+    is_exact = True
+    for rule in change.rules:
         pattern = parse_pattern(rule.project)
         if pattern.kind is Kind.EXACT:
             where = rule.repositories or repositories.names
@@ -104,14 +104,18 @@ def _places(
                 _Place(NormalizedName(pattern.stem), name) for name in where if name in repositories.names
             )
         else:
-            patterns.add((rule.project, rule.repositories))
-    if not patterns:
+            is_exact = False
+    if is_exact:
         return sorted(places), False
-    known = _local_projects(repositories, unanswered) | frozenset(used)
-    for spelling, named in patterns:
-        pattern = parse_pattern(spelling)
-        matching = [project for project in known if pattern.matches(project)]
-        places.update(_Place(project, name) for project in matching for name in named or repositories.names)
+    # A feed of patterns and an index of projects, each against each, would take minutes: snapshots find them.
+    snapshots = [Snapshot(0, rules) for rules in (change.removed, change.stored)]
+    is_any = any(snapshot.names_digests for snapshot in snapshots)  # a bad digest may be listed anywhere
+    for project in _local_projects(repositories, unanswered).union(used):
+        places.update(
+            _Place(project, name)
+            for name in repositories.names
+            if is_any or any(one.rules_for(project, name, sha256=()) for one in snapshots)
+        )
     return sorted(places), True
 
 
