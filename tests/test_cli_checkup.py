@@ -63,7 +63,9 @@ def test_leaves_nothing_behind(settings: Settings) -> None:
 def test_directory_that_is_not_there(settings: Settings, tmp_path: Path) -> None:
     """A directory of packages that is not there is an error."""
     (tmp_path / "packages").rmdir()
-    assert levels(checkup(settings))["index internal"] == "error"
+    findings = checkup(settings)
+    assert levels(findings)["index internal"] == "error"
+    assert str(tmp_path / "packages") in findings[-1].detail
 
 
 def test_file_that_is_left_out(settings: Settings, tmp_path: Path) -> None:

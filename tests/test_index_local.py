@@ -467,8 +467,11 @@ def test_modification_time_out_of_range() -> None:
 # The directory as a whole
 
 
-def test_missing_root(site: Site) -> None:
-    """A directory that is missing cannot be asked; it does not lack the project. Once there, it answers."""
+def test_missing_root(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """A directory that is missing cannot be asked; it does not lack the project. Once there, it answers.
+
+    Where it lies is told to the log, once, and to no client.
+    """
     site.root.rmdir()
     index = site.index()
     for ask in (
@@ -478,9 +481,12 @@ def test_missing_root(site: Site) -> None:
         lambda: index.refresh_page(DEMO),
     ):
         with pytest.raises(
-            IndexUnavailable, match=r"index `internal`: the directory .* cannot be read: No such file"
+            IndexUnavailable,
+            match=r"^index `internal`: its directory cannot be read: No such file or directory$",
         ):
             ask()
+    (record,) = caplog.records
+    assert (record.message, vars(record)["path"]) == ("index.directory_unreadable", str(site.root))
     site.wheel()
     site.now_s += 0.5
     assert names(index) == [WHEEL]

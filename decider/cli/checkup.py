@@ -95,7 +95,7 @@ def _check_local(part: str, index: LocalIndex, user: WorkerUser | None, parts: S
     try:
         projects = index.fetch_projects()
     except DeciderError as error:
-        yield Finding(part, "error", str(error))
+        yield Finding(part, "error", f"{error} ({root})")
         return
     yield Finding(part, "ok", f"{len(projects)} projects")
     if user is not None and not user.can_read(root):

@@ -165,7 +165,12 @@ class LocalIndex:
             contents = look_into(self._root, self._reader)
         except OSError as error:
             # Not "has nothing": a directory that is not mounted must hand no name to another index.
-            self._state = _State(failure=f"the directory `{self._root}` cannot be read: {error.strerror}")
+            # Clients are told this: where it lies is for the log.
+            failure = f"its directory cannot be read: {error.strerror}"
+            if self._state is None or self._state.failure != failure:
+                extra = {"index": self.name, "path": str(self._root), "why": error.strerror}
+                log.error("index.directory_unreadable", extra=extra)  # noqa: TRY400 (its cause is told)
+            self._state = _State(failure=failure)
             self._seen = None
             self._next_scan = self._next_glance = started + self._scan_interval_s
             return
