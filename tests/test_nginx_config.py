@@ -295,6 +295,7 @@ ARGUED = {
     "a page's other spelling": "the decider redirects to the normalized name",
     "a file's other spelling": "the decider redirects to the normalized name",
     "old JSON's other spelling": "the decider redirects to the normalized name",
+    "legacy": "answers 405 or 404 to everything",
     "why": "explains decisions to people; has no package bytes",
     "/api/v1/": "judged by the API itself, by token",
     "ruleset": "judged by the API itself, by token",
@@ -308,6 +309,7 @@ _SHAPES = {
     "a page's other spelling": r"/simple/\(\?<raw_project>",
     "a file's other spelling": r"/\(\?:files\|packages\)/\(\?<raw_project>",
     "old JSON's other spelling": r"/pypi/\(\?<raw_project>",
+    "legacy": r"/legacy/\?",
     "why": r"/why/\(\?<raw_project>",
     "ruleset": r"\^/api/v1/rulesets/",
 }

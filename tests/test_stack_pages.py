@@ -598,6 +598,17 @@ def test_only_reading(stack: Stack, index: FakeIndex, project: str, method: str)
     assert index.requests(project) == []
 
 
+def test_uploads_are_refused(stack: Stack) -> None:
+    """An upload of any size is refused in words that uploaders print, not as if its address were wrong (U17, T99)."""
+    for path in ("/legacy/", "/default/legacy/", "/legacy"):
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 90000000\r\nConnection: close\r\n\r\n"
+        answer = stack.raw(head.encode())
+        assert answer.startswith(b"HTTP/1.1 405 Not Allowed\r\n")
+        assert b"\r\nAllow: GET, HEAD, OPTIONS\r\n" in answer
+        assert b"application/problem+json" in answer
+    assert stack.get("/legacy/").status == 404
+
+
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
