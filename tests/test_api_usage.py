@@ -75,6 +75,7 @@ def test_list(used: Api) -> None:
         ({"version": "2.0"}, 3),
         ({"filename": ONE}, 1),
         ({"client": "192.0.2.8"}, 1),
+        ({"user": "nobody"}, 0),
         ({"verdict": "block"}, 1),
         ({"since": "2026-11-22T12:00:02Z"}, 2),
         ({"until": "2026-11-22T12:00:02Z"}, 2),
