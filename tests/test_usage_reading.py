@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from decider.usage.filters import UsageFilter, rule_condition
 from decider.usage.keeping import Keeper
 from decider.usage.reading import Usage
 from decider.usage.records import Installer, Kind, UsageRecord
+from decider.usage.staging import DATABASE
 from tests.samples import make_rule
 from tests.usage_samples import AT, UV, make_row, settings_of, stage
 
@@ -216,6 +219,18 @@ def test_nothing_recorded(tmp_path: Path) -> None:
     assert list(usage.export(UsageFilter())) == []
     assert usage.exposure(["*"], lambda _: True).items == ()
     assert usage.changes(["*"], lambda _: True, since=AT)[0] == []
+
+
+def test_records_are_being_made(tmp_path: Path) -> None:
+    """While a collector makes its database for the first time there are no records, and no failure."""
+    settings = settings_of(tmp_path)
+    (tmp_path / "usage").mkdir()
+    for statements in ("", "CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL)"):
+        with closing(sqlite3.connect(tmp_path / "usage" / DATABASE)) as database:
+            database.executescript(statements)
+        assert Usage(settings).records(UsageFilter()).items == ()
+    stage(tmp_path, [make_row()])
+    assert len(Usage(settings).records(UsageFilter()).items) == 1
 
 
 def test_too_slow(world: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,9 +211,20 @@ class Usage:
     ) -> tuple[str, list[Path], int]:
         """Our node, the columnar files, and how many recent records were written to `recent`."""
         days = (_day(since), _day(until))
-        if not (self._local / DATABASE).exists():
-            return "", [part.path(self._folder) for part in list_parts(self._folder, *days)], 0
-        with closing(Staging(self._local)) as staging, staging.snapshot():
+        if (self._local / DATABASE).exists():
+            with closing(Staging(self._local)) as staging:
+                if staging.is_made:
+                    return self._recent_and_sealed(staging, recent, condition, days)
+        return "", [part.path(self._folder) for part in list_parts(self._folder, *days)], 0
+
+    def _recent_and_sealed(
+        self,
+        staging: Staging,
+        recent: IO[bytes],
+        condition: Condition,
+        days: tuple[date | None, date | None],
+    ) -> tuple[str, list[Path], int]:
+        with staging.snapshot():
             # In this order: what leaves the snapshot's records has its file before, and a file that comes later
             # holds records that are still among them.
             parts = list_parts(self._folder, *days)

@@ -75,6 +75,17 @@ class Staging:
         self._connection.close()
 
     @property
+    def is_made(self) -> bool:
+        """Whether a writer has finished making it: the file is there a moment before its tables are."""
+        with _unavailable():
+            if (
+                self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'state'").fetchone()
+                is None
+            ):
+                return False
+            return self._connection.execute("SELECT 1 FROM state WHERE name = 'node'").fetchone() is not None
+
+    @property
     def node(self) -> str:
         """The name of this machine's records among those of others: given once, random."""
         return self._state("node")
