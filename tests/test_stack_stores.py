@@ -102,7 +102,8 @@ def assert_back(stack: Stack, wheels: dict[str, Distribution]) -> None:
     assert (verified.returncode, verified.stderr) == (0, "")
 
 
-# Long enough for a command to be run meanwhile, on a busy machine too.
+# Long enough for a command to be run meanwhile, on a busy machine too. Deciders of one process each, below: a second one
+# may not have heard of a rule yet when the store goes away.
 POLICY_AGE = 'max_policy_age = "15s"\ngrace = "1s"'
 
 
@@ -111,7 +112,7 @@ def test_redis_with_password_and_tls(
 ) -> None:
     """Two machines on one Redis with TLS and a password agree; without it they fail closed, and come back."""
     top = f'store = "{tls.url}"\n{POLICY_AGE}'
-    one, other = (new_stack(index_url=own_index.url, top=top) for _ in range(2))
+    one, other = (new_stack(index_url=own_index.url, top=top, workers=1) for _ in range(2))
     one.start()
     other.start()
     agree(one, other, wheels, "two")
@@ -190,7 +191,7 @@ def test_sqlite_away(
     new_stack: Callable[..., Stack], own_index: FakeIndex, wheels: dict[str, Distribution]
 ) -> None:
     """A database that is moved away is a store that is away, whatever a command makes in its place; put back, it is back."""
-    stack = new_stack(index_url=own_index.url, top=POLICY_AGE)
+    stack = new_stack(index_url=own_index.url, top=POLICY_AGE, workers=1)
     stack.start()
     stack.add_rule(action="block", project="one")
     eventually(lambda: is_refused(stack, wheels, "one"), within_s=PROMISE_S)
