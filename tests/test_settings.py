@@ -405,6 +405,8 @@ def test_every_fault_at_once(faults: Faults) -> None:
         ('store = "redis://u:p@/0"', "store"),
         ('ca_file = "absent.pem"', "ca_file"),
         ('data_dir = "a$b"', "data_dir"),
+        ('data_dir = "/var"', "data_dir"),
+        ('data_dir = "/var/../"', "data_dir"),
         ('data_dir = "a\\nb"', "data_dir"),
         ('data_dir = "~no-such-user/x"', "data_dir"),
         ('public_url = "decider.example"', "public_url"),

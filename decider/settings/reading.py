@@ -43,6 +43,26 @@ RESERVED_REPOSITORIES = frozenset(
 )  # fmt: skip
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z", re.ASCII)
+_SYSTEM_FOLDERS = frozenset(
+    f"/{name}"
+    for name in (
+        "",
+        "bin",
+        "boot",
+        "dev",
+        "etc",
+        "home",
+        "lib",
+        "opt",
+        "proc",
+        "run",
+        "sbin",
+        "srv",
+        "sys",
+        "usr",
+        "var",
+    )
+)
 _NAME_FAULT = "no valid name: lower-case letters, digits and hyphens, at most 64, a hyphen not first"
 
 
@@ -84,7 +104,7 @@ class Reader:
             listen_port=listen.port,
             internal_host=internal.host,
             internal_port=internal.port,
-            data_dir=self._path(top, "data_dir") or str(self.base / "var"),
+            data_dir=self._data_dir(),
             store=top.parsed("store", parse_store_url, "sqlite"),
             workers=top.whole("workers", min(max(cpu_count, 1), 256), low=1, high=256),
             nginx_workers=top.whole("nginx_workers", 0, low=0, high=256),
@@ -151,6 +171,15 @@ class Reader:
             return os.path.normpath(self.base / _expand_home(text))
 
         return table.parsed(key, parse, None)
+
+    def _data_dir(self) -> str:
+        folder = self._path(self.top, "data_dir") or str(self.base / "var")
+        # Its modes and owners are set by us: started by root in /, /var/cache and /run would be.
+        if folder in _SYSTEM_FOLDERS:
+            self.top.add_fault(
+                "data_dir", f"must not be {folder}, which is the system's: name a folder of its own"
+            )
+        return folder
 
     def _ca_file(self) -> str | None:
         if self.top.has("ca_file"):
