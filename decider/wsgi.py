@@ -5,6 +5,8 @@ works by these, whatever has become of decider.toml meanwhile.
 """
 
 import ctypes
+import gc
+import importlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,8 +83,7 @@ class Server(BaseApplication):
 
     def load(self) -> "Flask":  # type: ignore[override]  # WSGI applications are told apart by their call
         """The application of one worker."""
-        # Here, not above: the process that only watches over workers needs none of it.
-        from decider.web import create_app  # noqa: PLC0415
+        from decider.web import create_app  # noqa: PLC0415 (read before, see _share_code)
 
         settings = self._decider_settings
         take_seat(Path(settings.data_dir) / FOLDER, SEAT_ROLE)
@@ -100,8 +101,16 @@ def _share_arenas() -> None:
         mallopt(m_arena_max, 2)
 
 
+def _share_code() -> None:
+    """Read all code before workers are forked: they share its memory, and one that takes another's place is there at once."""
+    importlib.import_module("decider.web")
+    gc.collect()
+    gc.freeze()  # a collection would write to every shared page
+
+
 if __name__ == "__main__":
     _share_arenas()
+    _share_code()
     # A decision takes half a millisecond and lets go of the interpreter several times, at each read and write; to have
     # it back from a thread that reads a page takes this long. Python's own 5 ms doubled the 99th percentile.
     sys.setswitchinterval(0.001)
