@@ -17,7 +17,7 @@ from tests.benchmarks.figures import Report, Table
 from tests.benchmarks.herd import measure_herd, measure_resolves
 from tests.benchmarks.installs import measure_installs
 from tests.benchmarks.machine import describe_machine
-from tests.benchmarks.memory import measure_memory
+from tests.benchmarks.memory import measure_memory, measure_soak
 from tests.benchmarks.nginx_servers import PlainNginx, StandIn
 from tests.benchmarks.peers import measure_peers
 from tests.benchmarks.recording import make_up, record
@@ -38,8 +38,11 @@ PARTS: Mapping[str, Callable[[Bench], Table]] = {
     "memory": measure_memory,
     "usage": measure_usage_queries,
     "usage-log": measure_usage_log,
+    "soak": measure_soak,
     "peers": measure_peers,
 }
+#: Parts that take ten minutes, or other programs: run where they are named.
+APART = frozenset({"soak", "peers"})
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -74,7 +77,10 @@ def main(arguments: Sequence[str]) -> int:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument(
-        "parts", nargs="*", metavar="PART", help=f"of: {', '.join(PARTS)}; default: all but peers"
+        "parts",
+        nargs="*",
+        metavar="PART",
+        help=f"of: {', '.join(PARTS)}; default: all but {' and '.join(sorted(APART))}",
     )
     parser.add_argument("--smoke", action="store_true", help="a made-up index and as little as possible")
     parser.add_argument("--output", type=Path, default=Path("benchmark"), help="folder for the results")
@@ -83,7 +89,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     options.parts = [name for name in PARTS if name in options.parts] or [
-        name for name in PARTS if name != "peers"
+        name for name in PARTS if name not in APART
     ]
     return options
 

@@ -34,6 +34,8 @@ class Scale:
     clients: int  #: light ones, at once
     resolves: int  #: real ones, at once
     mixed_requests: int
+    soak_steps: int
+    soak_step_s: int
     usage_records: int
     usage_days: int
     share_decider: bool  #: one for all parts that take a usual one: neither fresh nor cold, and started once
@@ -53,6 +55,8 @@ FULL = Scale(
     clients=500,
     resolves=16,
     mixed_requests=500_000,
+    soak_steps=10,
+    soak_step_s=60,
     usage_records=1_000_000,
     usage_days=30,
     share_decider=False,
@@ -71,6 +75,8 @@ SMOKE = Scale(
     clients=20,
     resolves=2,
     mixed_requests=1_000,
+    soak_steps=1,
+    soak_step_s=3,
     usage_records=1_000,
     usage_days=1,
     share_decider=True,
