@@ -155,19 +155,16 @@ def test_revoked(api: Api) -> None:
 
 
 def test_failed_logins(api: Api) -> None:
-    """After ten failed logins in a minute an address is told when to come back; what nobody can guess goes on."""
+    """After ten failed logins in a minute an address is told when to come back, whatever token it sends."""
     at = {"X-Decider-Client": "192.0.2.1"}
     for _ in range(FAILURES):
         assert api.get("/rules", role=None, headers={**at, "Authorization": "Bearer no"}).status_code == 401
     for secret in ("no", ADMIN_SECRET):
         response = api.get("/rules", role=None, headers={**at, "Authorization": f"Bearer {secret}"})
         assert (response.status_code, response.headers["Retry-After"]) == (429, "60")
-    assert api.get("/rules", headers=at).status_code == 200
-    given = {"Authorization": f"Bearer {ADMIN_SECRET}"}
-    elsewhere = {"X-Decider-Client": "192.0.2.2"}
-    assert api.get("/rules", role=None, headers={**elsewhere, **given}).status_code == 200
+    assert api.get("/rules", headers={"X-Decider-Client": "192.0.2.2"}).status_code == 200
     api.clock.pass_(seconds=60)
-    assert api.get("/rules", role=None, headers={**at, **given}).status_code == 200
+    assert api.get("/rules", headers=at).status_code == 200
 
 
 def test_no_token_is_no_failed_login(api: Api) -> None:
@@ -183,8 +180,7 @@ def test_failed_logins_are_counted_without_a_folder(tmp_path: Path, caplog: pyte
         assert "logins.not_shared" in caplog.text
         for _ in range(FAILURES):
             own.get("/rules", role=None, headers={"Authorization": "Bearer no"})
-        again = own.get("/rules", role=None, headers={"Authorization": "Bearer no"})
-        assert again.status_code == 429
+        assert own.get("/rules").status_code == 429
 
 
 def test_log_has_no_secret(api: Api, caplog: pytest.LogCaptureFixture) -> None:

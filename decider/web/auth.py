@@ -29,7 +29,6 @@ ADMIN_TOKEN = "DECIDER_ADMIN_TOKEN"  # noqa: S105 (the variable's name)
 CLIENT_HEADER = "X-Decider-Client"  #: the client's address, set by nginx whatever the client sent
 _TOUCH_EVERY = timedelta(minutes=1)
 _MAX_TOUCHED = 10_000
-_UNGUESSABLE = 20  #: characters of an admin's token that only luck would find, if they were chosen at random
 _EXTENSION = "decider.auth"
 
 
@@ -54,17 +53,10 @@ class _State:
     """What one process remembers between requests."""
 
     def __init__(self, admin_secret: str, failures: FailedLogins) -> None:
-        self._admin_hash = hash_secret(admin_secret) if admin_secret else None
-        self._is_guessable = len(admin_secret) < _UNGUESSABLE
+        self.admin_hash = hash_secret(admin_secret) if admin_secret else None
         self.failures = failures
         self.touched: dict[str, datetime] = {}
         self.known = _KnownTokens()
-
-    def is_admin(self, presented: str, *, is_limited: bool) -> bool:
-        """Whether that is the hash of the admin's own token, from an address that may try."""
-        if self._admin_hash is None or (is_limited and self._is_guessable):
-            return False
-        return hmac.compare_digest(presented, self._admin_hash)  # in constant time
 
 
 class _KnownTokens:
@@ -107,9 +99,7 @@ def register(extensions: dict[str, Any], *, data_dir: Path, environ: Mapping[str
 def authenticate() -> Caller:
     """Who makes the present request; raise Unauthenticated, TooManyRequests or StoreUnavailable.
 
-    An address with too many failures gets on with what nobody can guess alone: a stored token has 256 random bits, and
-    one client with a wrong one would else shut out all others behind the same gateway, security staff among them. Where
-    the admin's own token is short enough to be guessed the limit slows that down, so it holds for that token too.
+    An address with too many failures is refused whatever it sends: else the limit would not slow down guessing.
     """
     state: _State = current_app.extensions[_EXTENSION]
     at = services().clock()
@@ -117,22 +107,22 @@ def authenticate() -> Caller:
     if header is None:
         raise Unauthenticated("send a token: `Authorization: Bearer <token>`")
     client = request.headers.get(CLIENT_HEADER) or request.remote_addr or ""
-    wait_s = state.failures.wait_s(client, at=at.timestamp())
-    caller = _caller(state, header, at=at, is_limited=wait_s > 0)
-    if caller is not None:
-        return caller
-    if wait_s:
+    if wait_s := state.failures.wait_s(client, at=at.timestamp()):
         raise TooManyRequests(wait_s)
-    state.failures.note(client, at=at.timestamp())
-    log.warning("login.failed", extra={"client": client})
-    raise Unauthenticated("the token is not known, expired or revoked")
+    caller = _caller(state, header, at=at)
+    if caller is None:
+        state.failures.note(client, at=at.timestamp())
+        log.warning("login.failed", extra={"client": client})
+        raise Unauthenticated("the token is not known, expired or revoked")
+    return caller
 
 
 def authenticate_reader() -> Caller:
     """Who asks for a page or a file where only holders of tokens may; raise Unauthenticated or StoreUnavailable.
 
-    HTTP Basic with the user `__token__` (as pip and uv send what stands in an index URL), or Bearer; limited as logins
-    are, see authenticate.
+    HTTP Basic with the user `__token__` (as pip and uv send what stands in an index URL), or Bearer. A stored token has
+    256 random bits and is accepted even from an address with too many failures: one client with a wrong token would
+    else shut out all others behind the same gateway. The admin's own token may be weaker, so there the limit holds.
     """
     state: _State = current_app.extensions[_EXTENSION]
     at = services().clock()
@@ -146,7 +136,11 @@ def authenticate_reader() -> Caller:
     if token is not None and _is_valid(token, at=at):
         _touch(state, services().store, token, at=at)
         return Caller(token.name, token.role)
-    if state.is_admin(presented, is_limited=state.failures.wait_s(client, at=at.timestamp()) > 0):
+    if (
+        state.admin_hash is not None
+        and not state.failures.wait_s(client, at=at.timestamp())
+        and hmac.compare_digest(presented, state.admin_hash)
+    ):
         return Caller("admin", Role.ADMIN)
     state.failures.note(client, at=at.timestamp())
     raise Unauthenticated("the token is not known, expired or revoked")
@@ -166,13 +160,13 @@ def _presented(header: str) -> str | None:
     return secret if user == "__token__" and secret else None
 
 
-def _caller(state: _State, header: str, *, at: datetime, is_limited: bool) -> Caller | None:
+def _caller(state: _State, header: str, *, at: datetime) -> Caller | None:
     scheme, _, secret = header.partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
         return None
     presented = hash_secret(secret.strip())
-    # A stored hash is found by its value, whose timing tells of a hash at most.
-    if state.is_admin(presented, is_limited=is_limited):
+    # Hashes are compared in constant time; a stored one is found by its value, whose timing tells of a hash at most.
+    if state.admin_hash is not None and hmac.compare_digest(presented, state.admin_hash):
         return Caller("admin", Role.ADMIN)
     store = services().store
     token = store.find_token(presented)
