@@ -271,13 +271,14 @@ def devpi_server(tool: Tool, folder: Path, stack: Stack) -> Iterator[str]:
         )
         try:
             eventually(lambda: _answers(f"{base}/+api"), within_s=60, what="devpi-server")
-            token = _call("POST", f"{base}/+login", {"user": "root", "password": "secret"})["result"][
+            user = "root"  # devpi's own first one
+            token = _call("POST", f"{base}/+login", {"user": user, "password": "secret"})["result"][
                 "password"
             ]
-            credentials = {"X-Devpi-Auth": _basic("root", token)}
+            credentials = {"X-Devpi-Auth": _basic(user, token)}
             mirror = {"type": "mirror", "mirror_url": stack.simple_url, "volatile": True}
-            _call("PUT", f"{base}/root/ours", mirror, credentials)
-            yield f"{base}/root/ours/+simple/"
+            _call("PUT", f"{base}/{user}/ours", mirror, credentials)
+            yield f"{base}/{user}/ours/+simple/"
         finally:
             process.terminate()
             process.wait(20)

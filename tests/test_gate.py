@@ -18,6 +18,7 @@ from decider.errors import IndexTimeout, IndexUnavailable, StoreUnavailable, Unr
 from decider.services import Services
 from decider.web import create_app
 from decider.web.exchange import PAGE_LIFETIME_S
+from tests.harness_client import client_of
 from tests.repository_harness import Harness, open_harness
 from tests.samples import AT, make_file
 from tests.stack import JSON_TYPE
@@ -35,10 +36,7 @@ def harness(tmp_path: Path) -> Iterator[Harness]:
 
 @pytest.fixture
 def client(harness: Harness) -> FlaskClient:
-    parts = Services(
-        settings=harness.settings, store=harness.store, repositories=harness.repositories, clock=harness.clock
-    )
-    return create_app(harness.settings, parts=parts).test_client()
+    return client_of(harness)
 
 
 def ask(

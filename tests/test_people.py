@@ -11,8 +11,7 @@ from werkzeug.test import TestResponse
 
 from decider.errors import IndexUnavailable
 from decider.files import ProjectStatus
-from decider.services import Services
-from decider.web import create_app
+from tests.harness_client import client_of
 from tests.repository_harness import Harness, open_harness
 from tests.samples import AT, make_file
 
@@ -30,10 +29,7 @@ def harness(tmp_path: Path) -> Iterator[Harness]:
 
 @pytest.fixture
 def client(harness: Harness) -> FlaskClient:
-    parts = Services(
-        settings=harness.settings, store=harness.store, repositories=harness.repositories, clock=harness.clock
-    )
-    return create_app(harness.settings, parts=parts).test_client()
+    return client_of(harness)
 
 
 def why(client: FlaskClient, /, *, project: str = "demo", accept: str = JSON, **more: str) -> TestResponse:

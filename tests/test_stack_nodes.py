@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ import pytest
 
 from tests.fake_index import FakeIndex
 from tests.redis_server import RedisServer
-from tests.stack import PIP_ACCEPT, PROMISE_S, Process, Stack, eventually, free_port
+from tests.stack import ALLOWED_S, PIP_ACCEPT, PROMISE_S, Process, Stack, eventually, free_port
 from tests.uploads import Distribution, make_wheel
 
 pytestmark = pytest.mark.stack
@@ -314,5 +315,7 @@ def test_any_one_may_fail(cluster: Cluster, own_index: FakeIndex) -> None:
     for node in cluster.nodes:
         assert node.file("more", more.filename).body == more.data
     second.add_rule(action="block", project="more")
+    acknowledged = time.monotonic()
     for node in cluster.nodes:
         eventually(lambda node=node: node.file("more", more.filename).status == 403, within_s=PROMISE_S)  # type: ignore[misc]
+    assert time.monotonic() - acknowledged <= ALLOWED_S

@@ -434,6 +434,8 @@ def test_evil_headers_of_an_index_are_dropped(stack: Stack, index: FakeIndex, pr
         "Set-Cookie": "a=b",
         "X-Decider-Verdict": "allow",
         "X-Decider-Path": "/etc/passwd",
+        "X-Decider-Upstream": "https://evil.example/x https://evil.example/x evil.example evil.example public public",
+        "X-Decider-Failed": '{"title": "evil", "status": 200}',
         "Cache-Control": "no-store",
         "Vary": "*",
         "Refresh": "0; url=https://evil.example",
@@ -448,6 +450,7 @@ def test_evil_headers_of_an_index_are_dropped(stack: Stack, index: FakeIndex, pr
     for answer in (page, file):
         names = {name.lower() for name in answer.headers}
         assert names & {"set-cookie", "refresh", "link", "x-accel-redirect", "x-decider-path"} == set()
+        assert names & {"x-decider-upstream", "x-decider-failed"} == set()
         assert "*" not in vary(answer)
         assert "evil" not in str(answer.headers)
         assert "max-age=0" in answer.headers["Cache-Control"]

@@ -63,10 +63,11 @@ def test_from_refusal_to_installation(stack: Stack, index: FakeIndex, project: s
     eventually(lambda: stack.file(project, wheels["1.1"].filename).status == 200, within_s=PROMISE_S)
     eventually(lambda: "yanked" not in stack.page(project).file(wheels["1.1"].filename), within_s=PROMISE_S)
     # pip's own request is decided apart from ours, and may have been just before.
-    eventually(
+    installed = eventually(
         lambda: ran if (ran := installer.pip_install("approved", project)).code == 0 else None,
         within_s=PROMISE_S,
     )
+    assert f"{project}-1.1" in installed.output, installed.output
     assert installer.installed("approved") == {f"{project}-1.1"}
     assert stack.file(project, wheels["1.0"].filename).status == 403
     assert set(reviews(stack, project)) == {"1.0"}

@@ -22,11 +22,11 @@ from decider.usage.following import LOG
 from decider.usage.reading import Usage
 from decider.usage.staging import DATABASE, Staging
 from tests.stack import eventually, source_environment
-from tests.usage_samples import AT, make_line, settings_of
+from tests.usage_samples import AT, make_line, seconds, settings_of, staged
 
 KILLS = int(os.environ.get("DECIDER_TEST_KILLS", "8"))
 LINES = int(os.environ.get("DECIDER_TEST_LINES", "20000"))
-PATIENCE_S = 120.0  # the collector lets everybody else go first: on a busy machine it takes its time
+PATIENCE_S = 60.0  # the collector lets everybody else go first: on a busy machine it takes its time
 
 
 @pytest.fixture
@@ -56,20 +56,6 @@ def log_of(settings: Settings) -> Path:
 def append(settings: Settings, data: bytes) -> None:
     with log_of(settings).open("ab") as log:
         log.write(data)
-
-
-def seconds(settings: Settings) -> list[int]:
-    """What was recorded, by the second of its line; sorted."""
-    records = Usage(settings).export(UsageFilter(kind=None))
-    return sorted(int((record.at - AT).total_seconds()) for record in records)
-
-
-def staged(settings: Settings) -> int:
-    staging = Staging(Path(settings.data_dir) / "usage")
-    try:
-        return staging.waiting()[0]
-    finally:
-        staging.close()
 
 
 def unreadable(settings: Settings) -> int:

@@ -16,7 +16,7 @@ from decider.usage.keeping import Keeper
 from decider.usage.parts import Part, list_parts, locked
 from decider.usage.reading import Usage
 from decider.usage.staging import Staging
-from tests.usage_samples import AT, make_row, settings_of, stage
+from tests.usage_samples import AT, make_row, seconds, settings_of, stage, staged
 
 DAY = timedelta(days=1)
 
@@ -37,19 +37,6 @@ def keeper_of(settings: Settings, **options: Any) -> Keeper:
 
 def stage_seconds(settings: Settings, *numbers: float, **fields: Any) -> None:
     stage(Path(settings.data_dir), (make_row(second=number, **fields) for number in numbers))
-
-
-def seconds(settings: Settings) -> list[int]:
-    records = Usage(settings).export(UsageFilter(kind=None))
-    return sorted(int((record.at - AT).total_seconds()) for record in records)
-
-
-def staged(settings: Settings) -> int:
-    staging = Staging(Path(settings.data_dir) / "usage")
-    try:
-        return staging.waiting()[0]
-    finally:
-        staging.close()
 
 
 def days(settings: Settings) -> dict[str, int]:

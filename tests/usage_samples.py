@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 from decider.settings import Settings, UsageSettings
 from decider.usage.clients import Clients
 from decider.usage.columns import Row
+from decider.usage.filters import UsageFilter
 from decider.usage.lines import read_line, row_of
+from decider.usage.reading import Usage
 from decider.usage.staging import Place, Staging
 
-__all__ = ["AT", "PIP", "UV", "make_line", "make_row", "settings_of", "stage"]
+__all__ = ["AT", "PIP", "UV", "make_line", "make_row", "seconds", "settings_of", "stage", "staged"]
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PIP = (
@@ -71,3 +74,15 @@ def stage(data_dir: Path, rows: Iterable[Row], *, head: str = "a log") -> None:
     staging = Staging(folder, is_writer=True)
     staging.add(list(rows), Place(head, staging.place(head) + 1))
     staging.close()
+
+
+def seconds(settings: Settings) -> list[int]:
+    """What was recorded, by the second of its line; sorted."""
+    records = Usage(settings).export(UsageFilter(kind=None))
+    return sorted(int((record.at - AT).total_seconds()) for record in records)
+
+
+def staged(settings: Settings) -> int:
+    """How many records wait to be sealed."""
+    with closing(Staging(Path(settings.data_dir) / "usage")) as staging:
+        return staging.waiting()[0]

@@ -44,24 +44,7 @@ RESERVED_REPOSITORIES = frozenset(
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z", re.ASCII)
 _SYSTEM_FOLDERS = frozenset(
-    f"/{name}"
-    for name in (
-        "",
-        "bin",
-        "boot",
-        "dev",
-        "etc",
-        "home",
-        "lib",
-        "opt",
-        "proc",
-        "run",
-        "sbin",
-        "srv",
-        "sys",
-        "usr",
-        "var",
-    )
+    ("/", *"/bin /boot /dev /etc /home /lib /opt /proc /run /sbin /srv /sys /usr /var".split())  # noqa: SIM905 (reads as one line)
 )
 _NAME_FAULT = "no valid name: lower-case letters, digits and hyphens, at most 64, a hyphen not first"
 

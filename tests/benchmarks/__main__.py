@@ -22,10 +22,12 @@ from tests.benchmarks.nginx_servers import PlainNginx, StandIn
 from tests.benchmarks.peers import measure_peers
 from tests.benchmarks.recording import make_up, record
 from tests.benchmarks.serving import measure_files, measure_pages
+from tests.benchmarks.starting import measure_starts
 from tests.benchmarks.usage_log import measure_usage_log
 from tests.benchmarks.usage_queries import measure_usage_queries
 
 PARTS: Mapping[str, Callable[[Bench], Table]] = {
+    "starts": measure_starts,
     "pages": measure_pages,
     "files": measure_files,
     "cold": measure_cold_pages,
