@@ -134,8 +134,9 @@ class IndexError_(DeciderError):  # noqa: N801 (IndexError is a builtin)
 class UnreadablePage(IndexError_):
     """An index answered with something that is no simple API page, or one over the limits."""
 
-    def __init__(self, index: str, detail: str) -> None:
-        super().__init__(index, f"unreadable page: {detail}")
+    def __init__(self, index: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(index, f"unreadable page: {reason}")
 
 
 class IndexUnavailable(IndexError_):

@@ -1,7 +1,9 @@
 """A remote index: what is kept of it, for how long, and what happens when it fails; a server stands in for nginx."""
 
+import gc
 import json
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -334,6 +336,36 @@ def test_bad_page_is_read_once(
     assert read == [b"broken", b"worse", b"x", b"worse"]
     listener.answers[f"{HERE}demo/"] = page(listing("1.0"))
     assert versions_of(index) == ["1.0"]
+
+
+class _Body:
+    """Stands for the page, which the frames hold that found it unreadable."""
+
+
+def test_bad_page_is_not_kept() -> None:
+    """What is remembered of an unreadable page is why: a thousand of them, each of 100 MB, would fill the memory."""
+
+    def read(body: _Body) -> None:
+        try:
+            json.loads(repr(body))
+        except ValueError as error:
+            raise UnreadablePage("corp", "no project page in JSON") from error
+
+    known = unreadable.UnreadablePages()
+    body = _Body()
+    gone = weakref.ref(body)
+    try:
+        read(body)
+    except UnreadablePage as error:
+        known.add(DEMO, b"digest", error)
+    del body
+    gc.collect()
+    assert gone() is None
+    for _ in range(2):
+        with pytest.raises(UnreadablePage) as raised:
+            known.refuse(DEMO, b"digest")
+        assert str(raised.value) == "index `corp`: unreadable page: no project page in JSON"
+    known.refuse(DEMO, b"another")
 
 
 @pytest.mark.parametrize(

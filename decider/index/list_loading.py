@@ -60,9 +60,10 @@ def load_list(job: ListJob) -> LoadedList:
 def _load(job: ListJob) -> LoadedList:
     try:
         return _load_names(job)
-    except (IndexUnavailable, IndexTimeout, UnreadablePage) as error:
-        detail = error.detail.removeprefix("unreadable page: ")  # UnreadablePage says so itself
-        return LoadedList(failure=type(error).__name__, detail=detail)
+    except UnreadablePage as error:
+        return LoadedList(failure=UnreadablePage.__name__, detail=error.reason)
+    except (IndexUnavailable, IndexTimeout) as error:
+        return LoadedList(failure=type(error).__name__, detail=error.detail)
     except MemoryError:
         return LoadedList(failure=UnreadablePage.__name__, detail="its project list is too large")
 
