@@ -84,8 +84,8 @@ def test_metadata(listener: Listener, wheel: Distribution) -> None:
     assert parts.are_given is True
     assert len(listener.asked) <= 3
     first = listener.asked[0].headers
-    told = [first.get(f"x-decider-{name}") for name in ("part-key", "upstream", "cache-key")]
-    assert told == [KEY, PLACE.upstream, PLACE.key]
+    told = [first.get(f"x-decider-{name}") for name in ("part-key", "url", "upstream", "cache-key")]
+    assert told == [KEY, PLACE.url, PLACE.upstream, PLACE.key]
 
 
 @pytest.mark.parametrize(

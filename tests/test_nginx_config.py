@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
 
 from decider import caches, nginx_config
 from decider.caches import cache_space, decisions_folder
@@ -372,6 +374,20 @@ def test_parts_of_files_take_the_key(settings: Settings) -> None:
     assert re.search(r'if \(\$http_x_decider_part_key != "0123abcd"\) \{\s+return 404;\s+\}', first)
     assert "proxy_no_cache 1;" in rest
     assert "/-/part" not in render_nginx_config(settings, prefix="", user=None)
+
+
+@given(st.text("%25fFcC0/?aA", max_size=16))
+def test_ambiguous_uris(uri: str) -> None:
+    """An encoded slash, backslash or NUL before any question mark, however often encoded, is seen; nothing else is."""
+    text = (template_folder() / "nginx.conf").read_text(encoding="utf-8")
+    found = re.search(r'if \(\$request_uri ~\* "([^"]+)"\)', text)
+    assert found is not None
+    decoded, path = [], uri.partition("?")[0]
+    while path not in decoded:
+        decoded.append(path)
+        path = re.sub("%25", "%", path)
+    is_ambiguous = any(one in path.lower() for path in decoded for one in ("%2f", "%5c", "%00"))
+    assert bool(re.search(found[1], uri, re.IGNORECASE)) is is_ambiguous
 
 
 def test_upstreams_steer_nothing(settings: Settings) -> None:

@@ -242,8 +242,8 @@ def test_listener_gives_parts_to_the_decider_alone(
     """Who does not know the key is given no part of anything, whatever address it names."""
     wheel = parts_index.add(project, make_wheel(project, "1.0"), metadata=False)
     url = f"{parts_index.origin}/files/{project}/{wheel.filename}"
-    place = f"{url} {url} 127.0.0.1 127.0.0.1 public public"
-    named = {"X-Decider-Upstream": place, "X-Decider-Cache-Key": "x"}
+    place = "127.0.0.1 127.0.0.1 public public"
+    named = {"X-Decider-Url": url, "X-Decider-Upstream": place, "X-Decider-Cache-Key": "x"}
     for key in ({}, {"X-Decider-Part-Key": ""}, {"X-Decider-Part-Key": "0" * 64}):
         answer = parts_stack.get("/-/part", {**named, **key}, port=parts_stack.internal_port)
         assert answer.status == 404

@@ -1,5 +1,7 @@
 """Where nginx finds the bytes of a listed file, or of its companions, as data."""
 
+from base64 import urlsafe_b64encode
+from hashlib import sha256
 from typing import Literal
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
@@ -11,7 +13,6 @@ from decider.settings import IndexSettings
 
 __all__ = [
     "COMPANIONS",
-    "UPSTREAM_HEADER",
     "Companion",
     "Location",
     "locate_local",
@@ -23,8 +24,6 @@ __all__ = [
 
 Companion = Literal["", ".metadata", ".provenance", ".asc"]
 COMPANIONS: tuple[Companion, ...] = (".metadata", ".provenance", ".asc")
-
-UPSTREAM_HEADER = "X-Decider-Upstream"
 
 # What may stand in a request line as it is; everything else (blanks, non-ASCII) is percent-encoded, and `%` stays,
 # because the page's URL is already encoded.
@@ -42,7 +41,9 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
     index: str = ""  #: whose page says so
     is_own_host: bool = False  #: on the index's own origin: its credentials may go there
     tls_name: str = ""  #: name that the upstream's certificate must carry
-    key: str = ""  #: cache key: where the bytes are, and their digest as the page states it
+    key: str = (
+        ""  #: cache key: made of the index, of where the bytes are, and of their digest as the page states it
+    )
     size: int | None = None  #: bytes, as the page states them; None where it does not
     etag: str = ""  #: quoted strong ETag made of the stated SHA-256; "" when the page states none
 
@@ -50,13 +51,22 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
     def upstream(self) -> str:
         """How nginx gets the bytes, as it takes it apart again (nginx/decisions.conf): one header, read where it is needed.
 
-        URL, source, host, name of the certificate, index, and again the index where its credentials may go there, else
-        `-`; with a blank between, which none of them holds. "" for bytes on disk.
+        Host, name of the certificate, index, and again the index where its credentials may go there, else `-`; with a
+        blank between, which none of them holds. "" for bytes on disk.
         """
         if not self.url:
             return ""
-        fields = (self.url, self.source, self.host, self.tls_name, self.index)
+        fields = (self.host, self.tls_name, self.index)
         return " ".join((*fields, self.index if self.is_own_host else "-"))
+
+
+def _cache_key(index: str, source: str, digest: str) -> str:
+    """43 characters instead of some two hundred, which nginx would read, and digest, with each hit.
+
+    SHA-256 because nginx makes MD5 of it, of which somebody who names URLs could find two that are the same.
+    """
+    made = sha256(f"{index}|{source}|{digest}".encode()).digest()
+    return urlsafe_b64encode(made).rstrip(b"=").decode("ascii")
 
 
 def upstream_group(index: str) -> str:
@@ -78,7 +88,7 @@ def locate_remote(index: IndexSettings, file: DistributionFile, companion: Compa
     if companion == "":
         return locate_url(index, file.url, key_digest=file.sha256 or "", size=file.size)
     if companion == ".metadata" and file.is_metadata_ours:
-        return Location(root="made", index=index.name, key=f"{index.name}|made|{file.sha256}")
+        return Location(root="made", index=index.name, key=_cache_key(index.name, "made", file.sha256 or ""))
     if companion == ".metadata" and file.core_metadata:
         digest = "" if file.core_metadata is True else file.core_metadata.get("sha256", "")
         parts = urlsplit(file.url)
@@ -115,7 +125,7 @@ def locate_url(
         tls_name=place[0],
         index=index.name,
         is_own_host=is_own,
-        key=f"{index.name}|{parts.scheme}://{parts.netloc}{target}|{key_digest}",
+        key=_cache_key(index.name, f"{parts.scheme}://{parts.netloc}{target}", key_digest),
         etag=f'"{key_digest}"' if key_digest else "",
         size=size,
     )
@@ -123,7 +133,7 @@ def locate_url(
 
 def locate_redirect(index: IndexSettings, source: str, target: str) -> Location | None:
     """Where a redirect of a file from the URL `source` to `target` leads; None where `index` does not allow it."""
-    if not target:
+    if not source or not target:
         return None
     try:
         url = urljoin(source, target)

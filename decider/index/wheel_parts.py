@@ -15,7 +15,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from decider.errors import IndexTimeout, IndexUnavailable, NoParts, UnreadableDistribution
-from decider.index.location import UPSTREAM_HEADER, Location
+from decider.index.location import Location
 
 __all__ = ["MAX_WHOLE", "Part", "PartReader", "WheelParts"]
 
@@ -66,7 +66,8 @@ class PartReader:
     def _ask(self, place: Location, asked: str, deadline: float) -> tuple[int, urllib3.HTTPHeaderDict, bytes]:
         sent = {
             "X-Decider-Part-Key": self._key,
-            UPSTREAM_HEADER: place.upstream,
+            "X-Decider-Url": place.url,
+            "X-Decider-Upstream": place.upstream,
             "X-Decider-Cache-Key": place.key,
             "Range": asked,
         }

@@ -15,7 +15,7 @@ from decider.decision import FileDecision, Verdict
 
 __all__ = ["HEADER", "Decided", "decided_header", "parse_decided"]
 
-HEADER = "X-Decider-Record"
+HEADER = "Record"
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

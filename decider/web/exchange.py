@@ -53,7 +53,6 @@ __all__ = [
 ]
 
 VARY = "Accept, Accept-Encoding"
-FAILED = "X-Decider-Failed"  #: what kept an index from being asked, from a decision to its words
 VERDICT_HEADER = "X-Decider-Verdict"
 # Installers speak Basic: pip and uv then send what the index URL, netrc or keyring says; browsers ask for it.
 CHALLENGE = 'Basic realm="decider", charset="UTF-8"'
@@ -97,14 +96,18 @@ class Refused:
 
 
 def answer(decide: Callable[[], dict[str, str] | Refused]) -> Response:
-    """200 with the headers that `decide` gives, 403 where it refuses or raises."""
+    """200 with the headers that `decide` gives, 403 where it refuses or raises.
+
+    What nginx alone is told has short names that begin differently: with each hit of its caches nginx compares, letter by
+    letter, the name of each variable with those of all headers, and `X-Decider-` before each was a tenth of that.
+    """
     headers: dict[str, str] = {}
     status, verdict = 403, "failed"
     started = time.perf_counter()
     try:
         reader = authenticated_reader()
         if reader is not None:
-            headers["X-Decider-User"] = reader
+            headers["User"] = reader
         decided = decide()
         status, headers = (
             (403, headers | decided.headers) if isinstance(decided, Refused) else (200, headers | decided)
@@ -114,7 +117,7 @@ def answer(decide: Callable[[], dict[str, str] | Refused]) -> Response:
         verdict = _undecided(error)  # nginx asks for the words of it
         if isinstance(error, IndexError_):
             # (!) With the question: to word it by asking that index again would take as long again, past 30 s.
-            headers[FAILED] = json.dumps(problem_members(error))
+            headers["Failed"] = json.dumps(problem_members(error))
     finally:
         note_decision(request.path.rpartition("/")[2], verdict, time.perf_counter() - started)
     response = Response(status=status, headers=headers)
@@ -141,18 +144,19 @@ def authenticated_reader() -> str | None:
 def _kept_briefly(response: Response) -> Response:
     """Let nginx keep a decision, or the words of a refusal, to the end of this second.
 
-    A whole `max-age=1` would be up to two seconds in nginx, whose clock for caches counts whole seconds; so the
-    absolute form names the second. Cache-Control comes first: nginx 1.22 reads its extensions only then.
+    A `max-age=1` would be up to two seconds in nginx, whose clock for caches counts whole seconds; so X-Accel-Expires
+    names the second. Cache-Control comes first: nginx 1.22 reads its extensions only then, and it says nothing else:
+    nginx searches it for seven words with each hit.
     """
     parts = services()
-    policy = f"max-age=1, stale-if-error={parts.settings.grace_s}, stale-while-revalidate=1"
+    policy = f"stale-if-error={parts.settings.grace_s}, stale-while-revalidate=1"
     response.headers["Cache-Control"] = policy
     response.headers["X-Accel-Expires"] = f"@{int(parts.clock().timestamp())}"
     # Not validated again: of a name that is none there is no page, stale or not.
     project = NormalizedName(request.headers.get("X-Decider-Project", ""))
     degraded = parts.repositories.degraded(asked_repository(), project)
     if degraded:
-        response.headers["X-Decider-Degraded"] = degraded
+        response.headers["Degraded"] = degraded
     return response
 
 
@@ -213,7 +217,7 @@ def refusal(explain: Callable[[], Response]) -> Response:
     """The response that a client sees, kept briefly by nginx and by nobody else."""
     try:
         authenticated_reader()
-        failed = argument(FAILED)
+        failed = argument("X-Decider-Failed")
         response = problem_of(json.loads(failed)) if failed else explain()
     except Unauthenticated as error:
         response = problem_response(error)

@@ -10,7 +10,6 @@ from urllib.parse import quote
 from flask import Blueprint, Response
 
 from decider.decision import FileDecision, Verdict, list_page, refusal_phrase
-from decider.index.location import UPSTREAM_HEADER
 from decider.pages import PageFormat, render_page
 from decider.repository import LocatedDecision
 from decider.usage.decided import HEADER as RECORD_HEADER
@@ -47,7 +46,7 @@ def decide_page() -> Response:
     def decide() -> dict[str, str]:
         page_format = asked_format()
         fingerprint = services().repositories.page_fingerprint(asked_repository(), asked_project())
-        return {"X-Decider-Format": page_format, "X-Decider-Fingerprint": fingerprint}
+        return {"Format": page_format, "Fingerprint": fingerprint}
 
     return answer(decide)
 
@@ -66,12 +65,13 @@ def decide_file() -> Response:
         # what goes without saying.
         headers = said | {
             VERDICT_HEADER: "" if verdict is Verdict.ALLOW else verdict,
-            "X-Decider-Root": place.root,
-            "X-Decider-Path": place.path.encode().decode("latin-1"),
-            "X-Decider-Key": place.key,
-            "X-Decider-Etag": place.etag,
-            "X-Decider-Size": "" if place.size is None else str(place.size),
-            UPSTREAM_HEADER: place.upstream,
+            "Root": place.root,
+            "Path": place.path.encode().decode("latin-1"),
+            "Key": place.key,
+            "Tag": place.etag,
+            "Size": "" if place.size is None else str(place.size),
+            "Url": place.url,
+            "Upstream": place.upstream,
         }
         return {name: value for name, value in headers.items() if value}
 
@@ -84,7 +84,9 @@ def decide_redirect() -> Response:
     place = services().repositories.follow_redirect(
         argument("X-Decider-Index"), argument("X-Decider-From"), argument("X-Decider-To")
     )
-    return Response(status=403) if place is None else Response(headers={UPSTREAM_HEADER: place.upstream})
+    if place is None:
+        return Response(status=403)
+    return Response(headers={"Url": place.url, "Upstream": place.upstream})
 
 
 def _decide_file(*, asked_by: str | None) -> LocatedDecision:

@@ -36,8 +36,8 @@ def decide_json() -> Response:
 
     def decide() -> dict[str, str]:
         decision, _, release = _asked()
-        headers = {"X-Decider-Fingerprint": decision.fingerprint}
-        return headers if release is None else headers | {"X-Decider-Release": release}
+        headers = {"Fingerprint": decision.fingerprint}
+        return headers if release is None else headers | {"Release": release}
 
     return answer(decide)
 

@@ -38,7 +38,7 @@ def decide_projects() -> Response:
 
     def decide() -> dict[str, str]:
         page_format = asked_format()
-        return {"X-Decider-Format": page_format, "X-Decider-Fingerprint": _fingerprint(_asked())}
+        return {"Format": page_format, "Fingerprint": _fingerprint(_asked())}
 
     return answer(decide)
 
