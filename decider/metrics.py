@@ -43,6 +43,7 @@ _FILES = {"counter": _MB, "histogram": _MB} | dict.fromkeys(
     ("gauge_livemin", "gauge_livemax", "gauge_livesum", "gauge_livemostrecent"), _MB // 16
 )
 _DECISION_S = (0.0005, 0.001, 0.0015, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10, 30)
+_FETCH_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)  # torch takes minutes
 _INDEX_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -101,6 +102,13 @@ class Meters:
             "Time to get an answer: from the index itself, or from nginx's cache of it.",
             ("index", "source"),
             buckets=_INDEX_S,
+            registry=registry,
+        )
+        self.fetch_seconds = Histogram(
+            "decider_file_fetch_seconds",
+            "Time in which an index gave a file that nginx did not have, redirects included; status is the client's.",
+            ("index", "status"),
+            buckets=_FETCH_S,
             registry=registry,
         )
         self.responses = Counter(

@@ -58,6 +58,8 @@ def test_what_is_counted(new_stack: Callable[..., Stack], own_index: FakeIndex) 
     assert total(stack, "responses_total", 'kind="file"', 'status="200"', 'cache="MISS"') == 1
     assert total(stack, "responses_total", 'kind="file"', 'status="200"', 'cache="HIT"') == 2
     assert total(stack, "responses_total", 'status="403"') >= 1
+    assert total(stack, "file_fetch_seconds_count", 'index="public"', 'status="200"') == 1
+    assert 0 < total(stack, "file_fetch_seconds_sum", 'index="public"') < 60
     found = metrics(stack)
     assert found['decider_decisions_total{kind="page",verdict="absent"}'] >= 1
     assert found['decider_decisions_total{kind="page",verdict="allow"}'] >= 1

@@ -12,7 +12,7 @@ from decider.names import NormalizedName
 from decider.usage.clients import KEY_FILE, Clients, load_key, make_key
 from decider.usage.decided import Decided, decided_header, parse_decided
 from decider.usage.installers import MAX_USER_AGENT, parse_installer
-from decider.usage.lines import read_line, row_of
+from decider.usage.lines import Fetch, fetch_of, read_line, row_of
 from decider.usage.records import Installer, Kind, to_micros
 from tests.samples import make_rule
 from tests.usage_samples import AT, PIP, UV, make_line, make_row
@@ -73,6 +73,29 @@ def test_no_usage(fields: dict[str, Any]) -> None:
     said = read_line(make_line(**fields).rstrip(b"\n"))
     assert said is not None
     assert row_of(said, Clients(None)) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"took": "0.250"}, 0.25),
+        ({"took": "0.250 : 0.5, 1.000", "cache": "MISS"}, 1.75),
+        ({"took": "-, 2.000", "status": "502"}, 2.0),
+        ({"took": ""}, None),
+        ({"took": "-"}, None),
+        ({}, None),
+        ({"took": "0.250", "asked": "page"}, None),
+        ({"took": "0.250", "decided": ""}, None),
+        ({"took": "0.250", "decided": "index=public&verdict=block"}, None),
+        ({"took": "0.250", "decided": "index=public&verdict=allow&kind=metadata"}, None),
+    ],
+)
+def test_fetches(fields: dict[str, Any], expected: float | None) -> None:
+    """A file that its index was asked for tells how long that took, with all redirects; nothing else does."""
+    said = read_line(make_line(**fields).rstrip(b"\n"))
+    assert said is not None
+    fetch = fetch_of(said)
+    assert fetch == (None if expected is None else Fetch("public", said.status, expected))
 
 
 def test_cut_at_every_byte() -> None:

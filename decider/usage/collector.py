@@ -20,7 +20,7 @@ from decider.settings import Settings
 from decider.usage.clients import Clients, make_key
 from decider.usage.following import LOG, Log, logs_in, nginx_pid, reopen, turn_over
 from decider.usage.keeping import Keeper
-from decider.usage.lines import Line, read_line, row_of
+from decider.usage.lines import Line, fetch_of, read_line, row_of
 from decider.usage.reading import local_folder, parts_folder
 from decider.usage.staging import Place, Staging
 
@@ -44,11 +44,17 @@ EXPIRE_S = 3_600.0
 
 def _count(lines: Sequence[Line]) -> None:
     """Count them for Prometheus."""
-    found = Counter((line.asked, line.status, line.cache or "none") for line in lines)
+    found: Counter[tuple[str, str, str]] = Counter()
+    sent: Counter[str] = Counter()
+    for line in lines:
+        found[line.asked, line.status, line.cache or "none"] += 1
+        sent[line.asked] += line.bytes
+        if (fetch := fetch_of(line)) is not None:
+            meters().fetch_seconds.labels(fetch.index, fetch.status).observe(fetch.seconds)
     for labels, number in found.items():
         meters().responses.labels(*labels).inc(number)
-    for line in lines:
-        meters().response_bytes.labels(line.asked).inc(line.bytes)
+    for asked, size in sent.items():
+        meters().response_bytes.labels(asked).inc(size)
 
 
 class Stopping(Protocol):

@@ -11,7 +11,11 @@ __all__ = ["COLUMNS", "Column", "Row"]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One request, as it is stored; the fields are COLUMNS but for `id` and `node`."""
+    """One request, as it is stored; the fields are COLUMNS but for `id` and `node`.
+
+    Plain text and numbers, no enum and no bool: for those sqlite3 looks for an adapter, each time, which takes as long as
+    storing the row.
+    """
 
     at: int  #: microseconds since 1970
     kind: str
@@ -22,7 +26,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     installer_version: str | None
     python: str | None
     system: str | None
-    ci: bool | None
+    ci: int | None  #: 0 or 1; None: it does not say
     repository: str
     project: str
     version: str | None
@@ -35,8 +39,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cache: str | None
     index: str | None
     uploaded: int | None  #: microseconds since 1970: when the index says that the file was uploaded
-    attested: bool
-    taken: bool  #: whether the client now has the file, or part of it
+    attested: int  #: 0 or 1
+    taken: int  #: 0 or 1: whether the client now has the file, or part of it
 
 
 class Column(NamedTuple):

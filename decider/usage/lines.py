@@ -3,6 +3,7 @@
 A line that cannot be read (cut by a full disk, say) is counted and left out, never guessed at.
 """
 
+import re
 from functools import lru_cache
 from typing import Literal
 
@@ -14,12 +15,13 @@ from decider.usage.decided import parse_decided
 from decider.usage.installers import MAX_USER_AGENT, parse_installer
 from decider.usage.records import Installer, Kind, to_micros
 
-__all__ = ["Line", "read_line", "row_of"]
+__all__ = ["Fetch", "Line", "fetch_of", "read_line", "row_of"]
 
 _COMPANIONS = (".metadata", ".provenance", ".asc")
 _SERVED = frozenset({200, 206, 304})
 _READS = frozenset({"GET", "HEAD"})
-_UNSAID = Installer()
+_NOBODY = Installer()
+_SECONDS = re.compile(r"\d+\.\d+")
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
@@ -36,12 +38,34 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     bytes: int
     cache: str
     decided: str
+    took: str = ""  #: seconds that each upstream took, those of redirects behind colons; "" from a cache
     filename: str = ""  #: these two stand behind the object, unescaped
     agent: str = ""
 
 
+class Fetch(msgspec.Struct, frozen=True):
+    """A distribution file that an index was asked for, because nginx did not have it."""
+
+    index: str
+    status: str  #: what the client got
+    seconds: float  #: until all of it was there, redirects included
+
+
+class _Decided(msgspec.Struct, frozen=True, gc=False):
+    """A decision as rows have it."""
+
+    kind: str
+    version: str | None
+    sha256: str | None
+    verdict: str | None
+    rule: str | None
+    index: str | None
+    uploaded: int | None
+    attested: int
+    is_refused: bool
+
+
 _decoder = msgspec.json.Decoder(Line)
-_decided = lru_cache(maxsize=16_384)(parse_decided)
 
 
 def read_line(line: bytes) -> Line | None:
@@ -54,12 +78,22 @@ def read_line(line: bytes) -> Line | None:
         return None
     if not (tab and other_tab and said.status.isascii() and said.status.isdecimal()):
         return None
-    # Bytes as they came: a header need not be UTF-8.
-    return msgspec.structs.replace(
-        said,
-        filename=filename.decode("utf-8", "replace"),
-        agent=agent[:MAX_USER_AGENT].decode("utf-8", "replace"),
-    )
+    # Bytes as they came: a header need not be UTF-8. Nobody else has the line yet, and a copy would cost as much as reading it.
+    msgspec.structs.force_setattr(said, "filename", filename.decode("utf-8", "replace"))
+    msgspec.structs.force_setattr(said, "agent", agent[:MAX_USER_AGENT].decode("utf-8", "replace"))
+    return said
+
+
+def fetch_of(said: Line) -> Fetch | None:
+    """The fetch that the request led to; None where nothing was fetched, and for companions of files."""
+    if not said.took or said.asked != "file":
+        return None
+    decided = _decided(said.decided)
+    seconds = [float(found) for found in _SECONDS.findall(said.took)]
+    # Where it was refused, the words of the refusal were fetched.
+    if decided.index is None or decided.is_refused or decided.kind != Kind.FILE.value or not seconds:
+        return None
+    return Fetch(decided.index, said.status, sum(seconds))
 
 
 def row_of(said: Line, clients: Clients) -> Row | None:
@@ -69,8 +103,7 @@ def row_of(said: Line, clients: Clients) -> Row | None:
     decided = _decided(said.decided)
     status = int(said.status)
     kind = _kind(said, decided.kind)
-    installer = parse_installer(said.agent) or _UNSAID
-    is_refused = decided.verdict is not None and decided.verdict.is_refusal
+    installer, is_ci = _installer(said.agent)
     return Row(
         at=round(said.at * 1_000) * 1_000,
         kind=kind,
@@ -81,7 +114,7 @@ def row_of(said: Line, clients: Clients) -> Row | None:
         installer_version=installer.version,
         python=installer.python,
         system=installer.system,
-        ci=installer.ci,
+        ci=is_ci,
         repository=said.repository,
         project=said.project,
         version=decided.version,
@@ -93,23 +126,50 @@ def row_of(said: Line, clients: Clients) -> Row | None:
         bytes=said.bytes,
         cache=said.cache or None,
         index=decided.index,
-        uploaded=None if decided.uploaded is None else to_micros(decided.uploaded),
+        uploaded=decided.uploaded,
         attested=decided.attested,
-        taken=kind is Kind.FILE and said.method == "GET" and status in _SERVED and not is_refused,
+        taken=int(
+            kind == Kind.FILE.value and said.method == "GET" and status in _SERVED and not decided.is_refused
+        ),
     )
 
 
-def _kind(said: Line, decided: str) -> Kind:
+@lru_cache(maxsize=16_384)
+def _decided(text: str) -> _Decided:
+    decided = parse_decided(text)
+    return _Decided(
+        kind=Kind(decided.kind).value,
+        version=decided.version,
+        sha256=decided.sha256,
+        verdict=None if decided.verdict is None else decided.verdict.value,
+        rule=decided.rule,
+        index=decided.index,
+        uploaded=None if decided.uploaded is None else to_micros(decided.uploaded),
+        attested=int(decided.attested),
+        is_refused=decided.verdict is not None and decided.verdict.is_refusal,
+    )
+
+
+@lru_cache(maxsize=4_096)
+def _installer(agent: str) -> tuple[Installer, int | None]:
+    """What the User-Agent says, and of CI as a number."""
+    installer = parse_installer(agent) or _NOBODY
+    return installer, None if installer.ci is None else int(installer.ci)
+
+
+def _kind(said: Line, decided: str) -> str:
     if said.asked != "file":
-        return Kind.PAGE
+        return Kind.PAGE.value
     if not said.decided:  # nobody could say what the name means
-        return Kind.METADATA if said.filename.endswith(_COMPANIONS) else Kind.FILE
-    return Kind(decided)
+        return (Kind.METADATA if said.filename.endswith(_COMPANIONS) else Kind.FILE).value
+    return decided
 
 
-def _filename(asked: str, kind: Kind) -> str | None:
+def _filename(asked: str, kind: str) -> str | None:
     """The distribution file that is meant: of a companion's name without its ending."""
-    if kind is Kind.PAGE:
+    if kind == Kind.PAGE.value:
         return None
+    if kind == Kind.FILE.value:
+        return asked
     companion = next((one for one in _COMPANIONS if asked.endswith(one)), "")
-    return asked.removesuffix(companion) if kind is Kind.METADATA else asked
+    return asked.removesuffix(companion)
