@@ -37,17 +37,20 @@ class Process:
         cwd: Path,
         stop_signal: signal.Signals,
         max_file_bytes: int | None = None,
+        keeps_open: Sequence[int] = (),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`stop_signal` asks for a graceful end, of the process and of each of its own.
 
-        `max_file_bytes`: whatever they write beyond that into one file fails (EFBIG).
+        `max_file_bytes`: whatever they write beyond that into one file fails (EFBIG). `keeps_open`: descriptors of
+        ours that they have too.
         """
         self.name = name
         self._command = command
         self._cwd = cwd
         self._stop_signal = stop_signal
         self._max_file_bytes = max_file_bytes
+        self._keeps_open = tuple(keeps_open)
         self._monotonic = monotonic
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0  # monotonic, as all times here
@@ -67,6 +70,7 @@ class Process:
             stdin=subprocess.DEVNULL,
             preexec_fn=self._in_child,  # noqa: PLW1509 (the supervisor has one thread)
             start_new_session=True,
+            pass_fds=self._keeps_open,
         )
         self._started_at = self._monotonic()
 

@@ -4,7 +4,6 @@ A child that dies is started again; SIGTERM and SIGINT stop both and leave nothi
 configuration again and reloads both without dropping a request. What a request means may not be added here.
 """
 
-import fcntl
 import http.client
 import logging
 import os
@@ -29,6 +28,7 @@ from decider.nginx_config import render_nginx_config
 from decider.nginx_program import find_nginx, nginx_fault
 from decider.processes import Process
 from decider.run_files import SOCKET
+from decider.run_locks import Hold, take_hold
 from decider.settings import Settings, settings_to_json
 from decider.worker_user import worker_user
 
@@ -52,7 +52,7 @@ class Supervisor:
         self._reload_settings = reload_settings
         self._user = worker_user()
         self._data_dir = Path(settings.data_dir)
-        self._lock: object = None
+        self._hold: Hold | None = None
         self._addresses: dict[str, frozenset[str]] = {}
         self._children: list[Process] = []
         self._is_reload_wanted = False
@@ -60,23 +60,19 @@ class Supervisor:
     def run(self, *, on_ready: Callable[[], None]) -> None:
         """Start, call `on_ready` once both serve, and stay until told to stop; raise CannotStart."""
         prepare_data_dir(self._settings, self._user)
-        self._lock = self._take_lock()
+        self._hold = take_hold(self._data_dir)
         _refuse_taken(_listened(self._settings))
         self._accept(self._settings)
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._children = [
             # Before the others, so that it is stopped after them: nginx's last lines are collected too.
             *([self._collector()] if self._settings.usage.enabled else []),
-            Process(
-                "decider",
-                [sys.executable, "-m", "decider.wsgi", _ACCEPTED],
-                cwd=self._data_dir,
-                stop_signal=signal.SIGTERM,
+            self._process(
+                "decider", [sys.executable, "-m", "decider.wsgi", _ACCEPTED], stop_signal=signal.SIGTERM
             ),
-            Process(
+            self._process(
                 "nginx",
                 [find_nginx(), "-p", "./", "-e", "stderr", "-c", _CONFIG, "-g", "daemon off;"],
-                cwd=self._data_dir,
                 stop_signal=signal.SIGQUIT,
                 max_file_bytes=MAX_FILE_BYTES,
             ),
@@ -90,11 +86,24 @@ class Supervisor:
             self._stop()
 
     def _collector(self) -> Process:
+        command = [sys.executable, "-m", "decider.usage", _ACCEPTED]
+        return self._process(_COLLECTOR, command, stop_signal=signal.SIGTERM)
+
+    def _process(
+        self,
+        name: str,
+        command: list[str],
+        *,
+        stop_signal: signal.Signals,
+        max_file_bytes: int | None = None,
+    ) -> Process:
         return Process(
-            _COLLECTOR,
-            [sys.executable, "-m", "decider.usage", _ACCEPTED],
+            name,
+            command,
             cwd=self._data_dir,
-            stop_signal=signal.SIGTERM,
+            stop_signal=stop_signal,
+            max_file_bytes=max_file_bytes,
+            keeps_open=() if self._hold is None else (self._hold.family.fileno(),),
         )
 
     # -- Starting
@@ -105,16 +114,6 @@ class Supervisor:
                 child.start()
         except OSError as error:
             raise CannotStart(f"a process cannot be started: {error.strerror}") from error
-
-    def _take_lock(self) -> object:
-        """Keep a second `up` away from this data_dir."""
-        handle = (self._data_dir / "run" / "up.lock").open("a")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.close()
-            raise CannotStart(f"another `decider up` runs on data_dir {self._data_dir}") from None
-        return handle
 
     def _accept(self, settings: Settings) -> None:
         """Write what the children read, once nginx has found it good; raise CannotStart or InvalidSettings."""

@@ -26,6 +26,7 @@ __all__ = [
     "ADMIN_TOKEN",
     "JSON_TYPE",
     "PIP_ACCEPT",
+    "START_WITHIN_S",
     "Answer",
     "Process",
     "Stack",

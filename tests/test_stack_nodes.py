@@ -28,6 +28,7 @@ pytestmark = pytest.mark.stack
 
 CLIENTS = 6
 CALM = 200  #: answers
+COUNTED = 20  #: requests
 BACK_S = 20.0
 
 
@@ -235,6 +236,37 @@ def part(node: Stack, word: str) -> list[Process]:
     return found
 
 
+def kill_one(node: Stack, word: str) -> None:
+    """Kill one process alone, no other's parent, and wait until another is in its place."""
+    present = set(part(node, word))
+    parents = {process.parent for process in present}
+    victim = next(process for process in present if process.pid not in parents)
+    kill([victim])
+
+    def is_replaced() -> bool:
+        found = {process for process in node.processes() if word in process.command}
+        return victim not in found and len(found) >= len(present)
+
+    eventually(is_replaced, within_s=BACK_S, what=f"another {victim.command}")
+
+
+def kill_supervisor(node: Stack) -> None:
+    """Kill `decider up` alone, and wait until all that it started has ended."""
+    family = node.processes()
+    kill(family[:1])
+    assert node.process is not None
+    assert node.process.wait() == -signal.SIGKILL
+    eventually(
+        lambda: not any(process.alive for process in family), within_s=BACK_S, what="the end of its processes"
+    )
+
+
+def served(node: Stack, project: str) -> int:
+    """How many files of a project this node has recorded as served."""
+    answer = node.api("GET", "/usage/counts", by="project", project=project, verdict="allow", kind="file")
+    return sum(one["count"] for one in answer.json()["items"])
+
+
 @pytest.fixture
 def cluster(tmp_path: Path, own_index: FakeIndex) -> Iterator[Cluster]:
     """Two nodes over one Redis, behind a balancer, with clients that ask all the time."""
@@ -283,7 +315,28 @@ def cluster(tmp_path: Path, own_index: FakeIndex) -> Iterator[Cluster]:
 def test_any_one_may_fail(cluster: Cluster, own_index: FakeIndex) -> None:
     """Whatever process or node stops: no wrong answer, none fails but those under way; a block holds at both within 2 s."""
     first, second = cluster.nodes
+    also = own_index.add("also", make_wheel("also", "1.0"), url="../../files/also/also-1.0-py3-none-any.whl")
     cluster.await_load(100)
+    with cluster.trouble("a worker of nginx killed"):
+        kill_one(first, "nginx: worker process")
+        cluster.await_load(100)
+    with cluster.trouble("a worker of a decider killed"):
+        kill_one(second, "decider.wsgi")
+        cluster.await_load(100)
+    with cluster.trouble("a collector of usage killed"):
+        for _ in range(COUNTED):
+            assert first.file("also", also.filename).body == also.data
+        # nginx holds their lines back for a second: it is killed before it has read them.
+        kill_one(first, "-m decider.usage run/")
+        for _ in range(COUNTED):
+            assert first.file("also", also.filename).body == also.data
+        eventually(lambda: served(first, "also") == 2 * COUNTED, within_s=BACK_S, what="all counted")
+    with cluster.trouble("a supervisor killed"):
+        kill_supervisor(first)
+        second.add_rule(action="block", project="also")
+        cluster.await_load(100)
+        first.start()
+        assert first.file("also", also.filename).status == 403
     with cluster.trouble("a decider killed"):
         kill(part(first, "decider.wsgi"))
         cluster.await_load(100)
@@ -319,3 +372,5 @@ def test_any_one_may_fail(cluster: Cluster, own_index: FakeIndex) -> None:
     for node in cluster.nodes:
         eventually(lambda node=node: node.file("more", more.filename).status == 403, within_s=PROMISE_S)  # type: ignore[misc]
     assert time.monotonic() - acknowledged <= ALLOWED_S
+    # The collectors that came after, each reading the same log, have counted nothing again.
+    assert served(first, "also") == 2 * COUNTED

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.fake_index import FakeIndex, status
-from tests.stack import PROMISE_S, ROOT, Stack, eventually, source_environment
+from tests.stack import PROMISE_S, ROOT, START_WITHIN_S, Stack, eventually, source_environment
 from tests.uploads import make_wheel
 
 pytestmark = pytest.mark.stack
@@ -54,6 +54,25 @@ def test_sigterm_in_the_middle_of_requests(own_stack: Stack, own_index: FakeInde
             else:
                 assert isinstance(failure, OSError | http.client.RemoteDisconnected)
         assert own_stack.process.wait(20) == 0
+
+
+def test_after_a_killed_one(own_stack: Stack, own_index: FakeIndex) -> None:
+    """What a killed `up` left, and ends late, is waited for: it takes nothing from the one that follows."""
+    wheel = own_index.add("demo", make_wheel("demo", "1.0"))
+    family = own_stack.processes()
+    head = next(one for one in family if "decider.wsgi" in one.command and one.parent == family[0].pid)
+    os.kill(head.pid, signal.SIGSTOP)
+    try:
+        os.kill(family[0].pid, signal.SIGKILL)
+        assert own_stack.process is not None
+        own_stack.process.wait()
+        own_stack.launch()
+        eventually(lambda: "up.waits" in own_stack.log_text(), within_s=10, what="word of the waiting")
+    finally:
+        os.kill(head.pid, signal.SIGCONT)
+    eventually(lambda: not any(one.alive for one in family), within_s=20, what="the end of the old one")
+    eventually(own_stack.is_ready, within_s=START_WITHIN_S, what="readiness")
+    assert own_stack.file("demo", wheel.filename).body == wheel.data
 
 
 def test_rules_survive_a_restart(own_stack: Stack, own_index: FakeIndex) -> None:

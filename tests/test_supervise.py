@@ -221,17 +221,6 @@ def test_child_that_ends_while_starting(make: Callable[..., Any]) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def test_one_supervisor_for_a_data_dir(make: Callable[..., Any]) -> None:
-    """A second `up` on the same data_dir is turned away."""
-    first, _ = make()
-    second, _ = make()
-    held = first._take_lock()
-    with pytest.raises(CannotStart, match="another `decider up`"):
-        second._take_lock()
-    held.close()
-    second._take_lock().close()
-
-
 def test_socket_in_a_deep_folder(tmp_path: Path) -> None:
     """A socket is reached in a folder whose path is too long for an address."""
     deep = tmp_path / ("x" * 100) / ("y" * 100)
