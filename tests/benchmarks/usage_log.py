@@ -4,9 +4,11 @@ import json
 import os
 import re
 import signal
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.benchmarks.bench import Bench, interleaved
 from tests.benchmarks.figures import Cell, Figure, Table, ratio
@@ -40,24 +42,26 @@ _HEADERS = {**JSON, **GZIP, "User-Agent": _AGENT}
 
 
 def measure_usage_log(bench: Bench) -> Table:
-    """Requests a second, and nginx's own processor time for each: what else the machine does moves that least."""
+    """Requests a second, and the processor time of nginx and of the collector for each: other work moves that least."""
     cases = {
         "60 kB file": f"/files/{BENCH_FILES}/{SMALL_FILE}",
         "medium page": f"/simple/{bench.recording.sizes['medium']}/",
     }
     rows: list[Sequence[Cell]] = []
     with bench.decider() as stack:
-        switch = _Switch(stack)
+        switch, collector = _Switch(stack), _Collector(stack)
         for name, path in list(cases.items())[: bench.scale.cases]:
             url = f"{stack.base_url}{path}"
             measures = {
-                kind: partial(_sample, bench, switch, url, is_logged=kind == "with")
+                kind: partial(_sample, bench, switch, collector, url, is_logged=kind == "with")
                 for kind in ("with", "without")
             }
             # Twice as often as elsewhere: what is looked for is smaller than what a machine does by itself.
             found = interleaved(measures, max(1, 2 * bench.scale.repetitions * (bench.scale.cases > 1)))
-            rates = {kind: Figure(tuple(rate for rate, _ in values)) for kind, values in found.items()}
-            cpu = {kind: Figure(tuple(us for _, us in values), "µs") for kind, values in found.items()}
+            rates = {kind: Figure(tuple(one.rate for one in values)) for kind, values in found.items()}
+            cpu = {
+                kind: Figure(tuple(one.nginx_us for one in values), "µs") for kind, values in found.items()
+            }
             rows.append(
                 [
                     name,
@@ -67,12 +71,53 @@ def measure_usage_log(bench: Bench) -> Table:
                     cpu["with"],
                     cpu["without"],
                     ratio(cpu["with"], cpu["without"]),
+                    Figure(tuple(one.collector_us for one in found["with"]), "µs"),
                 ]
             )
         switch.turn(is_logged=True)
-    columns = ["warm, requests/s", "with", "without", "ratio", "nginx µs, with", "without it", "CPU ratio"]
-    note = f"wrk, 2 threads, 32 connections, {bench.scale.load_s} s a time, in turns on the same nginx."
+    columns = [
+        "warm, requests/s",
+        "with",
+        "without",
+        "ratio",
+        "nginx µs, with",
+        "without it",
+        "CPU ratio",
+        "collector µs",
+    ]
+    note = (
+        f"wrk, 2 threads, 32 connections, {bench.scale.load_s} s a time, in turns on the same nginx, each time after the "
+        "collector has read what there was. It reads beside the requests, at the lowest priority."
+    )
     return Table("What the usage log costs", columns, rows, [note])
+
+
+class _Sample(NamedTuple):
+    rate: float  #: requests a second
+    nginx_us: float  #: a request
+    collector_us: float  #: a request, also after the last of them
+
+
+class _Collector:
+    """The process that reads the log."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._pids = [process.pid for process in stack.processes() if "decider.usage" in process.command]
+        if not self._pids:
+            raise RuntimeError("nobody reads the usage log")
+
+    def cpu_s(self) -> float:
+        """What it has used once it rests: it looks at the log twice a second, and at nothing else."""
+        seen: list[tuple[float, float]] = []
+
+        def rests() -> bool:
+            now, used = time.monotonic(), cpu_s(self._pids)
+            seen.append((now, used))
+            before = [earlier for at, earlier in seen if at <= now - 1.2]
+            return bool(before) and used - before[-1] < 0.03
+
+        eventually(rests, within_s=120, what="a collector at rest")
+        return seen[-1][1]
 
 
 class _Switch:
@@ -109,12 +154,14 @@ def _title(pid: str) -> bytes:
         return b""
 
 
-def _sample(bench: Bench, switch: _Switch, url: str, *, is_logged: bool) -> tuple[float, float]:
-    """Requests a second, and nginx's microseconds for each."""
+def _sample(bench: Bench, switch: _Switch, collector: _Collector, url: str, *, is_logged: bool) -> _Sample:
     switch.turn(is_logged=is_logged)
     if bench.scale.repetitions > 1:
         wrk([url], _HEADERS, seconds=1)  # connections, caches: unmeasured
+    rested = collector.cpu_s()
     workers = switch.workers()
     before = cpu_s(workers)
     load = wrk([url], _HEADERS, seconds=bench.scale.load_s)
-    return load.requests_per_s, (cpu_s(workers) - before) / load.requests * 1e6
+    nginx_s = cpu_s(workers) - before
+    collector_s = collector.cpu_s() - rested
+    return _Sample(load.requests_per_s, nginx_s / load.requests * 1e6, collector_s / load.requests * 1e6)
