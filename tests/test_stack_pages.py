@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 
 import pytest
 
-from tests.fake_index import FakeIndex, body, redirect, status
+from tests.fake_index import FakeIndex, Reply, _Handler, body, redirect, status
 from tests.fake_index import headers as with_headers
 from tests.stack import JSON_TYPE, PIP_ACCEPT, PROMISE_S, Answer, Stack, eventually
 from tests.uploads import make_sdist, make_wheel
@@ -472,6 +472,26 @@ def test_evil_headers_of_an_index_are_dropped(stack: Stack, index: FakeIndex, pr
     index.forget_requests()
     assert stack.file(project, wheel.filename).body == wheel.data
     assert index.requests(f"/files/{project}") == []
+
+
+def test_page_whose_end_nobody_marks(stack: Stack, index: FakeIndex, project: str) -> None:
+    """A page that ends with its connection may have been cut off, between two links: it is not kept (T81)."""
+    wheels = [index.add(project, make_wheel(project, version)) for version in ("1.0", "2.0")]
+
+    def cut(_: Reply, wire: _Handler) -> None:
+        wire.send_response_only(200)
+        wire.send_header("Content-Type", "text/html")
+        wire.end_headers()
+        wire.wfile.write(
+            f'<a href="/files/{project}/{wheels[0].filename}">{wheels[0].filename}</a>\n'.encode()
+        )
+        wire.close_connection = True
+
+    index.switch(f"/simple/{project}/", cut)
+    assert stack.page(project).filenames == [wheels[0].filename]
+    index.behave()
+    both = sorted(wheel.filename for wheel in wheels)
+    eventually(lambda: sorted(stack.page(project).filenames) == both, within_s=10, what="the whole page")
 
 
 # Lists and repositories
