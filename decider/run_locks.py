@@ -26,9 +26,8 @@ class Hold:
     """The locks of one `decider up`."""
 
     own: IO[bytes]  #: the supervisor's alone
-    family: IO[
-        bytes
-    ]  #: to be left open in every process that it starts: flock(2) goes on until the last has ended
+    #: Left open in every process that it starts: flock(2) lets go when the last of them has ended.
+    family: IO[bytes]
 
 
 def take_hold(data_dir: Path) -> Hold:
