@@ -1,4 +1,4 @@
-"""What the usage log costs: warm requests with it and without it, in turns, through the nginx of one running stack."""
+"""What the usage log costs: warm requests with it and without it, in turns, through one nginx."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.benchmarks.figures import Cell, Figure, Table, ratio
 from tests.benchmarks.load import GZIP, JSON, wrk
 from tests.benchmarks.machine import cpu_s
 from tests.benchmarks.recording import BENCH_FILES, SMALL_FILE
-from tests.stack import Stack, eventually
+from tests.stack import Stack, eventually, free_port
 
 __all__ = ["measure_usage_log"]
 
@@ -49,12 +49,11 @@ def measure_usage_log(bench: Bench) -> Table:
     }
     rows: list[Sequence[Cell]] = []
     with bench.decider() as stack:
-        switch, collector = _Switch(stack), _Collector(stack)
+        twins, collector = _Twins(stack), _Collector(stack)
         for name, path in list(cases.items())[: bench.scale.cases]:
-            url = f"{stack.base_url}{path}"
             measures = {
-                kind: partial(_sample, bench, switch, collector, url, is_logged=kind == "with")
-                for kind in ("with", "without")
+                kind: partial(_sample, bench, twins, collector, f"{url}{path}")
+                for kind, url in twins.urls.items()
             }
             # Twice as often as elsewhere: what is looked for is smaller than what a machine does by itself.
             found = interleaved(measures, max(1, 2 * bench.scale.repetitions * (bench.scale.cases > 1)))
@@ -74,7 +73,6 @@ def measure_usage_log(bench: Bench) -> Table:
                     Figure(tuple(one.collector_us for one in found["with"]), "µs"),
                 ]
             )
-        switch.turn(is_logged=True)
     columns = [
         "warm, requests/s",
         "with",
@@ -86,7 +84,7 @@ def measure_usage_log(bench: Bench) -> Table:
         "collector µs",
     ]
     note = (
-        f"wrk, 2 threads, 32 connections, {bench.scale.load_s} s a time, in turns on the same nginx, each time after the "
+        f"wrk, 2 threads, 32 connections, {bench.scale.load_s} s a time, in turns on one nginx, each time after the "
         "collector has read what there was. It reads beside the requests, at the lowest priority."
     )
     return Table("What the usage log costs", columns, rows, [note])
@@ -120,30 +118,33 @@ class _Collector:
         return seen[-1][1]
 
 
-class _Switch:
-    """Turns the log of one stack's nginx on and off."""
+class _Twins:
+    """One stack's nginx with a second server that writes no usage log: the same workers, caches and decisions."""
 
     def __init__(self, stack: Stack) -> None:
-        self._config = stack.data_dir / "run" / "nginx.conf"
+        config = stack.data_dir / "run" / "nginx.conf"
+        text = config.read_text()
+        begin = text.index("\n  server {\n")
+        end = text.index("\n  }\n", begin) + len("\n  }\n")
+        server = text[begin:end]
+        port = free_port()
+        silent = re.sub(r"^ *access_log [^\n]*logs/usage\.log[^\n]*\n", "", server, flags=re.MULTILINE)
+        # Else it would write to what is outside of servers, too.
+        silent = silent.replace("server {\n", "server {\n    access_log off;\n", 1)
+        silent = silent.replace(f"listen 127.0.0.1:{stack.port};", f"listen 127.0.0.1:{port};")
+        if silent.count("usage.log") or f":{port};" not in silent:
+            raise RuntimeError("this nginx writes no usage log that could be turned off")
         self._master = int((stack.data_dir / "run" / "nginx.pid").read_text())
-        self._logged = self._config.read_text()
-        self._unlogged = re.sub(
-            r"^ *access_log [^\n]*logs/usage\.log[^\n]*\n", "", self._logged, flags=re.MULTILINE
-        )
-        if self._unlogged == self._logged:
-            raise RuntimeError("this nginx writes no usage log")
+        old = set(self.workers())
+        config.write_text(text[:begin] + server + silent + text[end:])
+        os.kill(self._master, signal.SIGHUP)
+        eventually(lambda: len(new := self.workers()) >= len(old) and not old & set(new), within_s=10)
+        self.urls = {"with": stack.base_url, "without": f"http://127.0.0.1:{port}"}
 
     def workers(self) -> list[int]:
         """Those that are not on their way out."""
         children = Path(f"/proc/{self._master}/task/{self._master}/children").read_text().split()
         return [int(child) for child in children if _title(child).startswith(b"nginx: worker process\0")]
-
-    def turn(self, *, is_logged: bool) -> None:
-        """Return when only workers are left that know it."""
-        old = set(self.workers())
-        self._config.write_text(self._logged if is_logged else self._unlogged)
-        os.kill(self._master, signal.SIGHUP)
-        eventually(lambda: len(new := self.workers()) >= len(old) and not old & set(new), within_s=10)
 
 
 def _title(pid: str) -> bytes:
@@ -154,14 +155,12 @@ def _title(pid: str) -> bytes:
         return b""
 
 
-def _sample(bench: Bench, switch: _Switch, collector: _Collector, url: str, *, is_logged: bool) -> _Sample:
-    switch.turn(is_logged=is_logged)
+def _sample(bench: Bench, twins: _Twins, collector: _Collector, url: str) -> _Sample:
     if bench.scale.repetitions > 1:
         wrk([url], _HEADERS, seconds=1)  # connections, caches: unmeasured
     rested = collector.cpu_s()
-    workers = switch.workers()
-    before = cpu_s(workers)
+    before = cpu_s(twins.workers())
     load = wrk([url], _HEADERS, seconds=bench.scale.load_s)
-    nginx_s = cpu_s(workers) - before
+    nginx_s = cpu_s(twins.workers()) - before
     collector_s = collector.cpu_s() - rested
     return _Sample(load.requests_per_s, nginx_s / load.requests * 1e6, collector_s / load.requests * 1e6)
