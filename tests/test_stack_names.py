@@ -253,6 +253,15 @@ def test_no_spelling_gives_the_blocked_bytes(
 
 
 @pytest.mark.parametrize(
+    "path", ["%41" * 5_000, "%25" * 5_000, "%" + "25" * 7_000, "%25" * 5_000 + "%2f", "%" * 15_000]
+)
+def test_many_escapes(stack: Stack, path: str) -> None:
+    """However many escapes a URI has, it is a wrong one, and no failure of nginx's patterns."""
+    code, _ = stack.raw_get(f"/files/demo/{path}".encode())
+    assert code in {400, 404}
+
+
+@pytest.mark.parametrize(
     "headers",
     [
         {"X-Original-URI": "/healthz"},
