@@ -1,5 +1,6 @@
 """Rules, files and pages for tests of the pure core: everything has a default but what a test is about."""
 
+from base64 import urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -30,6 +31,12 @@ def make_rule(number: int, action: str, project: str = "demo", **fields: Any) ->
         "revision": number,
     }
     return Rule(id=f"r{number}", action=Action(action), project=project, **{**defaults, **fields})
+
+
+def key_of(index: str, source: str, digest: str) -> str:
+    """nginx's name for the bytes at that URL: nobody can choose parts so that two of them get one."""
+    made = sha256(f"{index}|{source}|{digest}".encode()).digest()
+    return urlsafe_b64encode(made).decode().rstrip("=")
 
 
 def make_file(filename: str = "demo-1.0-py3-none-any.whl", **fields: Any) -> DistributionFile:

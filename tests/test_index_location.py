@@ -1,7 +1,5 @@
 """Where nginx finds the bytes of a file: only on hosts that the index may use, under a key of their own."""
 
-from base64 import urlsafe_b64encode
-from hashlib import sha256
 from urllib.parse import urlsplit
 
 import pytest
@@ -9,6 +7,7 @@ import pytest
 from decider.files import DistributionFile
 from decider.index.location import Companion, locate_local, locate_remote, locate_url, upstream_group
 from decider.settings import IndexSettings
+from tests.samples import key_of
 
 INDEX = IndexSettings(name="public", url="https://index.example/simple/")
 WHEEL = "demo-1.0-py3-none-any.whl"
@@ -17,11 +16,6 @@ DIGEST = "a" * 64
 
 def file_at(url: str, **fields: object) -> DistributionFile:
     return DistributionFile(filename=WHEEL, url=url, **fields)  # type: ignore[arg-type]
-
-
-def key_of(*parts: str) -> str:
-    """nginx's name for bytes: nobody can choose parts so that two of them get one."""
-    return urlsafe_b64encode(sha256("|".join(parts).encode()).digest()).decode().rstrip("=")
 
 
 def test_elsewhere() -> None:

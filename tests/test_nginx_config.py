@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 import trustme
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from decider import caches, nginx_config
@@ -377,6 +377,11 @@ def test_parts_of_files_take_the_key(settings: Settings) -> None:
 
 
 @given(st.text("%25fFcC0/?aA", max_size=16))
+@example("/%" + "25" * 50 + "2f")
+@example("/%" + "25" * 51 + "2f")
+@example("/%" + "25" * 300 + "5C")
+@example("/%" + "25" * 40 + "x")
+@example("/?%" + "25" * 60 + "2f")
 def test_ambiguous_uris(uri: str) -> None:
     """An encoded slash, backslash or NUL before any question mark, however often encoded, is seen; nothing else is."""
     text = (template_folder() / "nginx.conf").read_text(encoding="utf-8")

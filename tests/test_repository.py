@@ -13,7 +13,7 @@ from decider.errors import FileNotListed, IndexUnavailable, InvalidRequest, Proj
 from decider.names import NormalizedName
 from decider.rules import Snapshot
 from tests.repository_harness import Harness, open_harness
-from tests.samples import AT, DEMO, make_file
+from tests.samples import AT, DEMO, key_of, make_file
 
 WHEEL = "demo-1.0-py3-none-any.whl"
 DIGEST, METADATA_DIGEST = "a" * 64, "b" * 64
@@ -122,10 +122,12 @@ def test_remote_file(harness: Harness) -> None:
     assert metadata is not None
     assert file.url == file.source == f"https://files.example/{WHEEL}"
     assert (file.host, file.tls_name, file.is_own_host) == ("files.example", "files.example", False)
-    assert file.etag == f'"{DIGEST}"'
+    assert (file.key, file.etag) == (key_of("public", file.source, DIGEST), f'"{DIGEST}"')
     assert metadata.source == f"https://files.example/{WHEEL}.metadata"
-    assert metadata.etag == f'"{METADATA_DIGEST}"'
-    assert file.key != metadata.key
+    assert (metadata.key, metadata.etag) == (
+        key_of("public", metadata.source, METADATA_DIGEST),
+        f'"{METADATA_DIGEST}"',
+    )
     for suffix in (".provenance", ".asc"):
         assert harness.repositories.decide_file("default", DEMO, WHEEL + suffix).location is None
 

@@ -253,7 +253,15 @@ def test_no_spelling_gives_the_blocked_bytes(
 
 
 @pytest.mark.parametrize(
-    "path", ["%41" * 5_000, "%25" * 5_000, "%" + "25" * 7_000, "%25" * 5_000 + "%2f", "%" * 15_000]
+    "path",
+    [
+        "%41" * 5_000,
+        "%25" * 5_000,
+        "%" + "25" * 7_000,
+        "%25" * 5_000 + "%2f",
+        "%" * 15_000,
+        "%" + "25" * 60 + "2f",
+    ],
 )
 def test_many_escapes(stack: Stack, path: str) -> None:
     """However many escapes a URI has, it is a wrong one, and no failure of nginx's patterns."""
@@ -272,6 +280,7 @@ def test_many_escapes(stack: Stack, path: str) -> None:
         {"X-Decider-File": "other"},
         {"X-Decider-Project": "demo"},
         {"X-Decider-Degraded": "", "Degraded": "", "Record": "verdict=allow", "User": "root"},
+        {"X-Decider-Root": "index:internal", "X-Decider-Path": "decider.toml"},
         {"Root": "index:internal", "Path": "decider.toml"},
         {"X-Decider-Url": "http://127.0.0.1/x", "X-Decider-Upstream": "127.0.0.1 127.0.0.1 public public"},
         {

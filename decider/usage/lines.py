@@ -103,7 +103,7 @@ def row_of(said: Line, clients: Clients) -> Row | None:
     decided = _decided(said.decided)
     status = int(said.status)
     kind = _kind(said, decided.kind)
-    installer, is_ci = _installer(said.agent)
+    installer = parse_installer(said.agent) or _NOBODY
     return Row(
         at=round(said.at * 1_000) * 1_000,
         kind=kind,
@@ -114,7 +114,7 @@ def row_of(said: Line, clients: Clients) -> Row | None:
         installer_version=installer.version,
         python=installer.python,
         system=installer.system,
-        ci=is_ci,
+        ci=None if installer.ci is None else int(installer.ci),
         repository=said.repository,
         project=said.project,
         version=decided.version,
@@ -148,13 +148,6 @@ def _decided(text: str) -> _Decided:
         attested=int(decided.attested),
         is_refused=decided.verdict is not None and decided.verdict.is_refusal,
     )
-
-
-@lru_cache(maxsize=4_096)
-def _installer(agent: str) -> tuple[Installer, int | None]:
-    """What the User-Agent says, and of CI as a number."""
-    installer = parse_installer(agent) or _NOBODY
-    return installer, None if installer.ci is None else int(installer.ci)
 
 
 def _kind(said: Line, decided: str) -> str:
