@@ -75,6 +75,20 @@ def test_after_a_killed_one(own_stack: Stack, own_index: FakeIndex) -> None:
     assert own_stack.file("demo", wheel.filename).body == wheel.data
 
 
+def test_after_a_killed_one_whose_nginx_was_killed_too(own_stack: Stack, own_index: FakeIndex) -> None:
+    """Workers of nginx that nobody told to end, and that keep its port, are ended by the `up` that follows."""
+    wheel = own_index.add("demo", make_wheel("demo", "1.0"))
+    family = own_stack.processes()
+    for process in (family[0], next(one for one in family if "nginx: master" in one.command)):
+        os.kill(process.pid, signal.SIGKILL)
+    assert own_stack.process is not None
+    own_stack.process.wait()
+    assert any(one.alive and "nginx: worker" in one.command for one in family)
+    own_stack.start()
+    assert not any(one.alive for one in family)
+    assert own_stack.file("demo", wheel.filename).body == wheel.data
+
+
 def test_rules_survive_a_restart(own_stack: Stack, own_index: FakeIndex) -> None:
     """A restart keeps rules, and the caches of nginx."""
     wheel = own_index.add("demo", make_wheel("demo", "1.0"))

@@ -269,6 +269,27 @@ def test_stopping_loses_nothing(own_stack: Stack, own_index: FakeIndex) -> None:
     assert len(lines) == 20
 
 
+def test_killing_the_supervisor_loses_nothing(own_stack: Stack, own_index: FakeIndex) -> None:
+    """Requests answered right before `decider up` is killed are recorded, too; none twice."""
+    wheel = own_index.add("demo", make_wheel("demo", "1.0"))
+    family = own_stack.processes()
+    for _ in range(20):
+        assert own_stack.file("demo", wheel.filename).status == 200
+    assert own_stack.process is not None
+    own_stack.process.kill()
+    own_stack.process.wait()
+    eventually(lambda: not any(process.alive for process in family), within_s=20, what="the others' end")
+    own_stack.start()
+
+    def count() -> int:
+        found = own_stack.api("GET", "/usage/counts", by="project", kind="file").json()["items"]
+        return sum(one["count"] for one in found)
+
+    eventually(lambda: count() >= 20, within_s=30, what="all records")
+    own_stack.restart()
+    assert count() == 20
+
+
 def test_disabled(new_stack: Callable[..., Stack], own_index: FakeIndex) -> None:
     """Where usage is not wanted nothing is logged, stored or collected, until a reload says otherwise."""
     wheel = own_index.add("demo", make_wheel("demo", "1.0"))
