@@ -44,7 +44,7 @@ def measure_pages(bench: Bench) -> Table:
     """Warm project pages."""
     sizes = bench.recording.sizes
     cases = [_Case(f"{size} JSON, gzip", f"/simple/{sizes[size]}/", {**JSON, **GZIP}) for size in sizes] + [
-        _Case("medium HTML, gzip", f"/simple/{sizes['medium']}/", {**HTML, **GZIP}),
+        _Case("medium HTML, gzip", f"/simple/{sizes['medium']}/", {**HTML, **GZIP}, times=3),
         _Case("medium JSON, plain", f"/simple/{sizes['medium']}/", JSON),
         _Case("large JSON, plain", f"/simple/{sizes['large']}/", JSON),
     ]
@@ -120,10 +120,16 @@ def _table(
     columns += ["CPU, decider/hit", "p99 ms", "p99 ms, hit"]
     note = (
         f"wrk, 2 threads, 32 connections (8 for the large file), {bench.scale.load_s} s a time, "
-        f"{bench.scale.repetitions} repetitions taking turns ({4 * bench.scale.repetitions} of the small file). plain nginx has decider's own bytes. "
+        f"{bench.scale.repetitions} repetitions taking turns{_more(bench, cases)}. plain nginx has decider's own bytes. "
         "CPU: processor time of all serving processes for one request; noise on the machine hardly moves it."
     )
     return Table(title, columns, rows, [note])
+
+
+def _more(bench: Bench, cases: Sequence[_Case]) -> str:
+    """Which cases have more of them."""
+    more = [f"{bench.scale.repetitions * case.times} of {case.name}" for case in cases if case.times > 1]
+    return f" ({'; '.join(more)})" if more else ""
 
 
 def _sample(bench: Bench, server: _Server, case: _Case) -> _Sample:
