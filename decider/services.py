@@ -79,7 +79,13 @@ def start_background(parts: Services, *, report: Callable[[], None]) -> threadin
             parts.settings,
             parts.store,
             clock=parts.clock,
-            exposure_of=lambda entry: alarm_of(entry, parts.repositories.snapshot(), usage),
+            exposure_of=lambda entry, later: alarm_of(
+                entry,
+                parts.repositories.snapshot(),
+                usage,
+                later=later,
+                first_seen_of=parts.store.first_seen,
+            ),
         )
         threading.Thread(target=sender.run, args=(stopping,), name="decider-webhook", daemon=True).start()
     threading.Thread(

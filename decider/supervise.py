@@ -142,7 +142,10 @@ class Supervisor:
                 return False
             self._is_reload_wanted |= number == signal.SIGHUP
             for child in self._children:
-                if not child.is_running:
+                # Nothing that clients ask for waits for usage: what keeps it from starting must not keep them out.
+                if child.name == _COLLECTOR:
+                    child.revive()
+                elif not child.is_running:
                     raise CannotStart(
                         f"{child.name} ended while starting: see the lines above and {self._data_dir}/logs"
                     )

@@ -9,9 +9,11 @@ with one store each sends, with the same ids. All egress is nginx's: the request
 import fcntl
 import hmac
 import logging
+import os
 import threading
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +26,7 @@ from urllib3.exceptions import HTTPError
 from decider.errors import DeciderError
 from decider.settings import Settings, signing_key
 from decider.store import AuditEntry, Store
+from decider.store.cursors import encode_audit_cursor
 
 __all__ = ["PATH", "WebhookSender", "event_of", "signature"]
 
@@ -54,10 +57,9 @@ _EVENTS = {
 
 
 class _Place(msgspec.Struct, frozen=True):
-    """How far the audit log has been told."""
+    """How far the audit log has been told: by id, which no clock sets back."""
 
     last_id: int
-    last_at: datetime
 
 
 def signature(secret: str, *, event_id: str, timestamp: int, body: bytes) -> str:
@@ -96,11 +98,12 @@ class WebhookSender:
         store: Store,
         *,
         clock: Callable[[], datetime],
-        exposure_of: Callable[[AuditEntry], object] | None = None,
+        exposure_of: Callable[[AuditEntry, Iterator[AuditEntry]], object] | None = None,
     ) -> None:
-        """Prepare to send; `exposure_of` tells who already took what an entry's change begins to refuse.
+        """Prepare to send, from now on; `exposure_of` tells who already took what an entry's change begins to refuse.
 
-        It is asked once the change is settled: see SETTLED_AFTER.
+        It is asked once the change is settled: see SETTLED_AFTER. By then there may be entries after it, which it is
+        given too, oldest first.
         """
         if settings.webhook is None:
             raise ValueError("no webhook is configured")
@@ -111,6 +114,9 @@ class WebhookSender:
         self._folder = Path(settings.data_dir) / "run"
         self._place_file = self._folder / "webhook.json"
         self._pool = urllib3.HTTPConnectionPool(settings.internal_host, settings.internal_port, maxsize=1)
+        # Before anything is served: the first change that can be made is told.
+        with suppress(DeciderError, OSError):  # else at the first turn
+            self._begin()
 
     def run(self, stopping: threading.Event) -> None:
         """Send until `stopping` is set, where no other process of this machine does."""
@@ -135,24 +141,42 @@ class WebhookSender:
 
     def send_pending(self) -> int:
         """Send every event that the receiver has not accepted yet; how many. Raise on the first that it refuses."""
-        place = self._read_place()
-        if place is None:
-            # The first time there is nothing to tell: what came before the webhook is history.
-            self._write_place(self._newest())
-            return 0
         sent = 0
-        cursor = None
-        while True:
-            page = self._store.list_audit(since=place.last_at, limit=500, cursor=cursor)
-            for entry in page.items:
-                if entry.id > place.last_id:
-                    if self._is_unsettled(entry):
-                        return sent
-                    sent += self._tell(entry)
-                    place = _Place(entry.id, entry.at)
-                    self._write_place(place)
-            if page.next is None:
-                return sent
+        newest = self._begin()
+        place = self._read_place()
+        if place is not None and place.last_id < newest:
+            for entry in self._entries_after(place.last_id):
+                if self._is_unsettled(entry):
+                    break
+                sent += self._tell(entry)
+                self._write_place(_Place(entry.id))
+        return sent
+
+    def _begin(self) -> int:
+        """Begin at the end of the audit log where nobody has: what came before the webhook is history; that end."""
+        place = self._read_place()
+        newest = self._store.newest_audit_id()
+        if place is not None and place.last_id > newest:  # another store, or an older state of it
+            self._write_place(_Place(newest))
+        elif place is None:
+            fresh = self._place_file.with_suffix(f".{os.getpid()}")
+            fresh.write_bytes(msgspec.json.encode(_Place(newest)))
+            # Not over what another process has begun with, and told from, since we looked.
+            try:
+                self._place_file.hardlink_to(fresh)
+            except FileExistsError:
+                if self._read_place() is None:  # it cannot be read
+                    self._write_place(_Place(newest))
+            finally:
+                fresh.unlink()
+        return newest
+
+    def _entries_after(self, last_id: int) -> Iterator[AuditEntry]:
+        """Oldest first."""
+        cursor: str | None = encode_audit_cursor(last_id)
+        while cursor is not None:
+            page = self._store.list_audit(limit=500, cursor=cursor)
+            yield from page.items
             cursor = page.next
 
     def _is_unsettled(self, entry: AuditEntry) -> bool:
@@ -167,7 +191,9 @@ class WebhookSender:
         if self._clock() - entry.at > GIVE_UP_AFTER:
             log.error("webhook.dropped", extra={"audit_id": entry.id})
             return 0
-        exposure = None if self._exposure_of is None else self._exposure_of(entry)
+        exposure = None
+        if self._exposure_of is not None:
+            exposure = self._exposure_of(entry, self._entries_after(entry.id))
         event = event_of(entry, exposure)
         self._post(f"audit-{entry.id}-{entry.hash[:16]}", msgspec.json.encode(event))
         return 1
@@ -188,13 +214,6 @@ class WebhookSender:
         )
         if not 200 <= answer.status < 300:
             raise OSError(f"the receiver answered {answer.status}")
-
-    def _newest(self) -> _Place:
-        """The end of the audit log."""
-        last = _Place(0, datetime.fromtimestamp(0, tz=self._clock().tzinfo))
-        for entry in self._store.iterate_audit():
-            last = _Place(entry.id, entry.at)
-        return last
 
     def _read_place(self) -> _Place | None:
         try:

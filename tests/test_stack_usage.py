@@ -290,6 +290,25 @@ def test_killing_the_supervisor_loses_nothing(own_stack: Stack, own_index: FakeI
     assert count() == 20
 
 
+def test_hostile_user_agents(own_stack: Stack, own_index: FakeIndex) -> None:
+    """No User-Agent keeps requests, its own or others', from being recorded, nor the next start from serving."""
+    wheel = own_index.add("demo", make_wheel("demo", "1.0"))
+    path = f"/files/demo/{wheel.filename}"
+    agents = [
+        "pip/26.0 null",
+        "pip/26.0 1",
+        'pip/26.0 {"installer": 1}',
+        'pip/26.0 {"installer":{"name":"\\ud800"}}',
+    ]
+    for agent in (*agents, "pip/26.0"):
+        assert own_stack.get(path, {"User-Agent": agent}).status == 200
+    assert len(wait_for(own_stack, len(agents) + 1, project="demo")) == len(agents) + 1
+    for agent in agents:
+        assert own_stack.get(path, {"User-Agent": agent}).status == 200
+    own_stack.restart()
+    assert len(wait_for(own_stack, 2 * len(agents) + 1, project="demo")) == 2 * len(agents) + 1
+
+
 def test_disabled(new_stack: Callable[..., Stack], own_index: FakeIndex) -> None:
     """Where usage is not wanted nothing is logged, stored or collected, until a reload says otherwise."""
     wheel = own_index.add("demo", make_wheel("demo", "1.0"))

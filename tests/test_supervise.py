@@ -35,12 +35,14 @@ class Child:
         self.name = name
         self.sent: list[int] = []
         self.is_running = True
+        self.revived = 0
 
     def send(self, number: int) -> None:
         self.sent.append(number)
 
     def revive(self) -> None:
-        """Nothing: it lives."""
+        """Note that it was looked after."""
+        self.revived += 1
 
 
 @pytest.fixture
@@ -217,6 +219,19 @@ def test_child_that_ends_while_starting(make: Callable[..., Any]) -> None:
     try:
         with pytest.raises(CannotStart, match="decider ended while starting"):
             supervisor._wait_until_ready()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def test_usage_that_ends_while_starting(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept of usage keeps nobody from installing: its process is started again, and the rest is served."""
+    supervisor, children = make()
+    children[0].is_running = False
+    monkeypatch.setattr(supervisor, "_decider_answers", lambda: children[0].revived > 1)
+    monkeypatch.setattr(supervisor, "_nginx_answers", lambda: True)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, supervise._SIGNALS)
+    try:
+        assert supervisor._wait_until_ready()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 

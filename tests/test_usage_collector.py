@@ -16,9 +16,13 @@ import pytest
 
 from decider.errors import UsageUnavailable
 from decider.settings import Settings, settings_to_json
+from decider.usage import collector as collector_module
+from decider.usage.clients import Clients
 from decider.usage.collector import SEAL_AFTER, Collector
+from decider.usage.columns import Row
 from decider.usage.filters import UsageFilter
 from decider.usage.following import LOG
+from decider.usage.lines import Line, row_of
 from decider.usage.reading import Usage
 from decider.usage.staging import DATABASE, Staging
 from tests.stack import eventually, source_environment
@@ -111,6 +115,26 @@ def test_unreadable_lines(settings: Settings) -> None:
     assert collect(settings) == 4
     assert seconds(settings) == [0, 1]
     assert unreadable(settings) == 2
+
+
+def test_line_that_fails(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line over which we fail is told, counted and passed over; what follows is not kept from being read."""
+
+    def fail_at_one(said: Line, clients: Clients) -> Row | None:
+        if said.at == AT.timestamp() + 1:
+            raise ZeroDivisionError
+        return row_of(said, clients)
+
+    monkeypatch.setattr(collector_module, "row_of", fail_at_one)
+    append(settings, b"".join(make_line(second=n) for n in (0, 1, 1, 2)))
+    assert collect(settings) == 4
+    assert seconds(settings) == [0, 2]
+    assert unreadable(settings) == 2
+    assert [
+        record.exc_info is not None for record in caplog.records if record.message == "usage.line_failed"
+    ] == [True]
 
 
 def test_no_line_end_in_sight(settings: Settings) -> None:

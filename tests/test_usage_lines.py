@@ -1,10 +1,14 @@
 """From nginx's lines to rows: what is read, and what is not."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from decider.decision import decide_file
 from decider.files import DistributionFile
@@ -157,6 +161,9 @@ def test_a_client_cannot_forge_a_field() -> None:
         ("Mozilla/5.0 (X11; Linux)", Installer(name="Mozilla", version="5.0")),
         ("pip/26.3 {broken", Installer(name="pip", version="26.3")),
         ("pip/26.3 " + "[" * 1500, Installer(name="pip", version="26.3")),
+        ("pip/26.3 null", Installer(name="pip", version="26.3")),
+        ("pip/26.3 NaN", Installer(name="pip", version="26.3")),
+        ('pip/26.3 {"installer": 1}', Installer(name="pip", version="26.3")),
         ("wget", Installer(name="wget")),
         ("", None),
         ("\u00e9", None),
@@ -165,6 +172,31 @@ def test_a_client_cannot_forge_a_field() -> None:
 def test_installer(agent: str, expected: Installer | None) -> None:
     """The usual installers are understood; of others their name is; what is broken is no error (STANDARDS C03)."""
     assert parse_installer(agent) == expected
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["installer", "name", "version", "python", "system", "ci", "distro", "implementation"]
+            ),
+            inner,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(JSON)
+@example(None)
+def test_installer_says_anything(described: object) -> None:
+    """Whatever an installer's words are it is no error, and can be stored."""
+    for words in (json.dumps(described), json.dumps(described, ensure_ascii=False)):
+        row = make_row(agent=f"pip/26.3 {words}")
+        assert row.installer is not None
+        msgspec.json.encode(row)
 
 
 def test_installer_is_cut() -> None:

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,14 @@ from decider.settings import Settings
 from decider.usage import engine
 from decider.usage.answers import Exposure, SeenFile
 from decider.usage.exporting import csv_lines, json_lines
-from decider.usage.exposure import newly_refused, refused_by
+from decider.usage.exposure import SeenJudge
 from decider.usage.filters import UsageFilter, rule_condition
 from decider.usage.keeping import Keeper
 from decider.usage.reading import Usage
 from decider.usage.records import Installer, Kind, UsageRecord
 from decider.usage.staging import DATABASE
 from tests.samples import make_rule
-from tests.usage_samples import AT, UV, make_row, settings_of, stage
+from tests.usage_samples import AT, UV, judge, make_row, settings_of, stage
 
 ONE, TWO = "demo-1.0-py3-none-any.whl", "demo-2.0-py3-none-any.whl"
 SECOND = "version=2.0&sha256=" + "cd" * 32 + "&verdict=allow&index=public&uploaded=2026-11-20T00:00:00Z"
@@ -258,7 +258,7 @@ def test_killed_amid_an_answer() -> None:
 
 def exposed(settings: Settings, rule: Rule, *others: Rule, **options: Any) -> list[tuple[str, str, int]]:
     """Client, file, how often."""
-    is_meant = refused_by(rule, Snapshot(1, [rule, *others]), at=AT)
+    is_meant = judge().refused_by(rule, Snapshot(1, [rule, *others]))
     among = rule_condition(rule, at=AT)
     found = Usage(settings).export_exposure([rule.project], is_meant, among=among, **options)
     return [(one.client, one.filename, one.count) for one in found]
@@ -318,7 +318,7 @@ def test_exposure_tells_when(settings: Settings) -> None:
         head="more",
     )
     rule = make_rule(1, "block", "demo", versions="==2.0")
-    is_meant = refused_by(rule, Snapshot(1, [rule]), at=AT)
+    is_meant = judge().refused_by(rule, Snapshot(1, [rule]))
     page = Usage(settings).exposure(["demo"], is_meant, limit=1)
     (found,) = page.items
     assert isinstance(found, Exposure)
@@ -336,9 +336,77 @@ def test_newly_refused(world: Settings) -> None:
     """Of a change of rules, what it begins to refuse is told: not what was refused before."""
     old = make_rule(1, "block", "demo", versions="==1.0")
     new = make_rule(2, "block", "demo")
-    meant = newly_refused(Snapshot(1, [old]), Snapshot(2, [old, new]), at=AT)
+    meant = judge().newly_refused(Snapshot(1, [old]), Snapshot(2, [old, new]))
     found = Usage(world).exposure(["demo"], meant).items
     assert [(one.client, one.filename, one.count) for one in found] == WITH_TWO
+
+
+@pytest.mark.parametrize("sealed", [0, 3])
+def test_exposure_to_a_file_that_has_moved(tmp_path: Path, sealed: int) -> None:
+    """A file that came from one index and comes from another now, or is dated anew, is judged as each client got it."""
+    settings = settings_of(tmp_path)
+    decided = "version=1.0&verdict=allow&index={}&uploaded={}"
+    rows = [
+        make_row(second=0, client="192.0.2.1", decided=decided.format("public", "2026-11-21T00:00:00Z")),
+        make_row(second=1, client="192.0.2.2", decided=decided.format("internal", "2026-11-01T00:00:00Z")),
+        make_row(second=2, client="192.0.2.1", decided=decided.format("internal", "2026-11-01T00:00:00Z")),
+        make_row(second=3, client="192.0.2.3", decided=decided.format("public", "2026-11-01T00:00:00Z")),
+    ]
+    if sealed:
+        stage(tmp_path, rows[:sealed])
+        Keeper(tmp_path / "usage", tmp_path / "usage", retention_days=365, max_size=2**40).keep(AT)
+    stage(tmp_path, rows[sealed:])
+    public = [("192.0.2.1", ONE, 1), ("192.0.2.3", ONE, 1)]
+    internal = [("192.0.2.1", ONE, 1), ("192.0.2.2", ONE, 1)]
+    assert exposed(settings, make_rule(1, "block", "demo", index="public")) == public
+    assert exposed(settings, make_rule(1, "block", "demo", index="internal")) == internal
+    assert exposed(settings, make_rule(1, "block", "demo", younger_than="7d")) == public[:1]
+    assert exposed(settings, make_rule(1, "block", "demo")) == [
+        ("192.0.2.1", ONE, 2),
+        ("192.0.2.2", ONE, 1),
+        ("192.0.2.3", ONE, 1),
+    ]
+    rule = make_rule(1, "block", "demo", index="public")
+    meant = judge().newly_refused(Snapshot(0, []), Snapshot(1, [rule]))
+    _, total = Usage(settings).changes(["demo"], meant, since=AT)
+    assert (total.downloads, total.clients) == (2, 2)
+
+
+def test_exposure_to_a_file_without_date(tmp_path: Path) -> None:
+    """A file that its index does not date is as old as decisions say: since decider first saw it, else it is new."""
+    settings = settings_of(tmp_path)
+    stage(tmp_path, [make_row(decided="version=1.0&verdict=allow&index=public")])
+    rule = make_rule(1, "block", "demo", younger_than="7d")
+    old, young = AT - timedelta(days=8), AT - timedelta(days=6)
+    for first_seen, count in (({ONE: old}, 0), ({ONE: young}, 1), ({}, 1), ({TWO: old}, 1)):
+        meant = judge(first_seen).refused_by(rule, Snapshot(1, [rule]))
+        found = Usage(settings).exposure(["demo"], meant, among=rule_condition(rule, at=AT)).items
+        assert len(found) == count, first_seen
+    # It had come of age when somebody took it; so a block is news.
+    block = make_rule(2, "block", "demo")
+    before, after = Snapshot(1, [rule]), Snapshot(2, [rule, block])
+    for first_seen, count in (({ONE: old}, 1), ({ONE: young}, 0)):
+        meant = judge(first_seen).newly_refused(before, after)
+        assert len(Usage(settings).exposure(["demo"], meant).items) == count, first_seen
+
+
+def test_age_is_asked_where_it_matters(tmp_path: Path) -> None:
+    """The store is asked for first-seen times once for a project, and not where no rule or file needs them."""
+    settings = settings_of(tmp_path)
+    undated = "verdict=allow&index=public&version="
+    rows = [make_row(filename=name, decided=f"{undated}{name[5]}.0") for name in (ONE, TWO)]
+    stage(tmp_path, [*rows, make_row(project="other", filename="other-1.tar.gz")])
+    asked: list[tuple[str, str]] = []
+
+    def first_seen_of(index: str, project: str) -> dict[str, datetime]:
+        asked.append((index, project))
+        return {}
+
+    for fields in ({"versions": "<9"}, {"younger_than": "7d"}):
+        rule = make_rule(1, "block", "*", **fields)
+        meant = SeenJudge(at=AT, first_seen_of=first_seen_of).refused_by(rule, Snapshot(1, [rule]))
+        Usage(settings).exposure(["*"], meant)
+    assert asked == [("public", "demo")]
 
 
 def test_changes(world: Settings) -> None:
@@ -367,6 +435,6 @@ def test_many_patterns(world: Settings) -> None:
     rules = [make_rule(number, "block", f"bad-{number}") for number in range(2, 1_000)]
     rule = make_rule(1, "block", "demo", versions="==1.0")
     snapshot = Snapshot(1, [rule, *rules])
-    meant = newly_refused(Snapshot(0, []), snapshot, at=AT)
+    meant = judge().newly_refused(Snapshot(0, []), snapshot)
     found = Usage(world).exposure([one.project for one in (rule, *rules)], meant).items
     assert [one.filename for one in found] == [ONE]

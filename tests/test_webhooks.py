@@ -176,7 +176,9 @@ def test_exposure_waits_for_the_change_to_hold(
     """Who has what is told once those are recorded who were served right before; a clock set back keeps nobody waiting."""
 
     def told_at(at: datetime) -> int:
-        return make_sender(at, exposure_of=lambda entry: {"of": entry.rule}).send_pending()
+        return make_sender(
+            at, exposure_of=lambda entry, later: {"of": entry.rule, "later": [one.id for one in later]}
+        ).send_pending()
 
     told_at(AT)
     store.add_token("ci", Role.READER, "0" * 64, actor="ann", at=AT)
@@ -185,8 +187,46 @@ def test_exposure_waits_for_the_change_to_hold(
     assert told_at(AT) == 0
     assert told_at(AT + SETTLED_AFTER - timedelta(seconds=1)) == 0
     assert told_at(AT + SETTLED_AFTER) == 1
-    assert [event["data"]["exposure"] for event in receiver.events] == [{"of": "r0000001"}]
+    assert [event["data"]["exposure"] for event in receiver.events] == [{"of": "r0000001", "later": [3]}]
     assert told_at(AT) == 1
+    assert receiver.events[1]["data"]["exposure"] == {"of": "r0000002", "later": []}
+
+
+def test_nothing_is_missed_at_the_start(
+    store: Store, receiver: Receiver, make_sender: Callable[..., WebhookSender]
+) -> None:
+    """What changes once a process is there to serve is told, though none has come round to telling; others begin no anew."""
+    add(store, "before")
+    make_sender()
+    add(store, "one")
+    assert make_sender().send_pending() == 1
+    add(store, "two")
+    make_sender()
+    assert make_sender().send_pending() == 1
+    assert [event["data"]["after"]["project"] for event in receiver.events] == ["one", "two"]
+
+
+@pytest.mark.usefixtures("receiver")
+def test_clocks_that_differ(store: Store, make_sender: Callable[..., WebhookSender]) -> None:
+    """What a node wrote whose clock is behind is told like everything else."""
+    sender = make_sender()
+    add(store, "one")
+    assert sender.send_pending() == 1
+    add(store, "two", at=AT - timedelta(minutes=1))
+    assert sender.send_pending() == 1
+
+
+@pytest.mark.parametrize("place", ['{"last_id": 70, "last_at": "2026-01-01T00:00:00Z"}', "", "{"])
+def test_another_store(
+    tmp_path: Path, store: Store, receiver: Receiver, make_sender: Callable[..., WebhookSender], place: str
+) -> None:
+    """Over an older state of the store, or another one, or a place that cannot be read, it goes on with what comes."""
+    (tmp_path / "run" / "webhook.json").write_text(place)
+    add(store, "before")
+    sender = make_sender()
+    add(store, "one")
+    assert sender.send_pending() == 1
+    assert [event["data"]["after"]["project"] for event in receiver.events] == ["one"]
 
 
 def test_large_change_tells_no_contents(

@@ -1,7 +1,7 @@
 """Records and log lines for tests of usage."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,12 +10,13 @@ from typing import Any
 from decider.settings import Settings, UsageSettings
 from decider.usage.clients import Clients
 from decider.usage.columns import Row
+from decider.usage.exposure import SeenJudge
 from decider.usage.filters import UsageFilter
 from decider.usage.lines import read_line, row_of
 from decider.usage.reading import Usage
 from decider.usage.staging import Place, Staging
 
-__all__ = ["AT", "PIP", "UV", "make_line", "make_row", "seconds", "settings_of", "stage", "staged"]
+__all__ = ["AT", "PIP", "UV", "judge", "make_line", "make_row", "seconds", "settings_of", "stage", "staged"]
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PIP = (
@@ -58,6 +59,13 @@ def make_row(**fields: Any) -> Row:
     row = row_of(said, Clients(None))
     assert row is not None
     return row
+
+
+def judge(
+    first_seen: Mapping[str, datetime] | None = None, *, at: datetime = AT, index: str = "public"
+) -> SeenJudge:
+    """One at AT, by those first-seen times of the files of one index."""
+    return SeenJudge(at=at, first_seen_of=lambda asked, _: (first_seen or {}) if asked == index else {})
 
 
 def settings_of(data_dir: Path, **usage: Any) -> Settings:

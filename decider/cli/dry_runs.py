@@ -11,7 +11,7 @@ from decider.rules import Rule, RuleDraft, Snapshot
 from decider.store import RulesetChange
 from decider.store.rulesets import make_rule
 from decider.usage.answers import UsageTotal
-from decider.usage.exposure import RECENT, newly_refused
+from decider.usage.exposure import RECENT, SeenJudge
 from decider.usage.reading import Usage
 
 __all__ = ["refused_by_change", "refused_by_draft", "refused_text"]
@@ -49,8 +49,9 @@ def _refused(
 ) -> UsageTotal:
     after = before.updated(before.revision + 1, stored, [rule.id for rule in removed])
     patterns = [rule.project for rule in (*stored, *removed)]
-    is_meant = newly_refused(before, after, at=at)
-    _, total = Usage(invocation.settings).changes(patterns, is_meant, since=at - RECENT)
+    with invocation.store() as store:
+        is_meant = SeenJudge(at=at, first_seen_of=store.first_seen).newly_refused(before, after)
+        _, total = Usage(invocation.settings).changes(patterns, is_meant, since=at - RECENT)
     return total
 
 

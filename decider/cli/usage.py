@@ -15,7 +15,7 @@ from decider.rules import Rule, Snapshot, parse_duration, parse_moment
 from decider.store.rulesets import make_rule
 from decider.usage.answers import DIMENSIONS
 from decider.usage.exporting import csv_lines, json_lines
-from decider.usage.exposure import refused_by
+from decider.usage.exposure import SeenJudge
 from decider.usage.filters import UsageFilter, rule_condition
 from decider.usage.keeping import Keeper
 from decider.usage.reading import Usage, local_folder, parts_folder
@@ -216,21 +216,22 @@ def exposure(invocation: Invocation, *, target: str, since: str | None) -> None:
       decider exposure jinja2==3.1.5
     """
     at = invocation.now()
-    if "==" in target:
-        rule = _as_rule(invocation, _parse_release(target), at)
-        snapshot = Snapshot(0, [])
-    else:
-        with invocation.store() as store:
+    with invocation.store() as store:
+        if "==" in target:
+            rule = _as_rule(invocation, _parse_release(target), at)
+            snapshot = Snapshot(0, [])
+        else:
             rule = store.get_rule(target)
             snapshot = Snapshot(*store.load_rules())
-    found = list(
-        Usage(invocation.settings).export_exposure(
-            [rule.project],
-            refused_by(rule, snapshot, at=at),
-            among=rule_condition(rule, at=at),
-            since=_moment_ago(invocation, since),
+        judge = SeenJudge(at=at, first_seen_of=store.first_seen)
+        found = list(
+            Usage(invocation.settings).export_exposure(
+                [rule.project],
+                judge.refused_by(rule, snapshot),
+                among=rule_condition(rule, at=at),
+                since=_moment_ago(invocation, since),
+            )
         )
-    )
     if invocation.as_json:
         print_json({"items": found})
         return

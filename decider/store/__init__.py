@@ -310,6 +310,9 @@ class Store(Protocol):
     ) -> Page[AuditEntry]:
         """Entries oldest first, filtered."""
 
+    def newest_audit_id(self) -> int:
+        """The id of the last entry; 0 where there is none."""
+
     def iterate_audit(self) -> Iterator[AuditEntry]:
         """Every entry, oldest first."""
 

@@ -12,7 +12,14 @@ from typing import TypeVar
 from decider.errors import Fault, InvalidRequest
 from decider.store import AuditEntry, Page
 
-__all__ = ["decode_audit_cursor", "decode_cursor", "encode_cursor", "make_audit_page", "make_page"]
+__all__ = [
+    "decode_audit_cursor",
+    "decode_cursor",
+    "encode_audit_cursor",
+    "encode_cursor",
+    "make_audit_page",
+    "make_page",
+]
 
 T = TypeVar("T")
 
@@ -51,6 +58,11 @@ def decode_audit_cursor(cursor: str | None) -> int:
     return int(key)
 
 
+def encode_audit_cursor(after: int) -> str:
+    """The cursor that goes on after the entry of that id."""
+    return encode_cursor("audit", str(after))
+
+
 def make_page(listing: str, items: Iterable[T], limit: int, key: Callable[[T], str]) -> Page[T]:
     """The first `limit` of `items`, with a cursor when there are more; reads one item too many, to know."""
     _require_limit(limit)
@@ -68,7 +80,7 @@ def make_audit_page(entries: Iterable[tuple[AuditEntry, int]], limit: int) -> Pa
     for entry, size in entries:
         total += size
         if found and (len(found) == limit or total > _MAX_PAGE_BYTES):
-            return Page(tuple(found), encode_cursor("audit", str(found[-1].id)))
+            return Page(tuple(found), encode_audit_cursor(found[-1].id))
         found.append(entry)
     return Page(tuple(found))
 

@@ -115,6 +115,9 @@ class TransactionalStore(Store):
             )
         )
 
+    def newest_audit_id(self) -> int:
+        return self.read(lambda tx: tx.state.audit_head).id
+
     def list_tokens(self) -> tuple[Token, ...]:
         return tuple(self.read(lambda tx: tx.tokens()))
 

@@ -3,7 +3,7 @@
 A change is read out of its audit entry. What time alone begins to refuse (a waiver that runs out) is no change.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from decider.errors import UsageUnavailable
 from decider.rules import Rule, Snapshot
 from decider.store import AuditEntry
 from decider.usage.answers import Exposure
-from decider.usage.exposure import newly_refused
+from decider.usage.exposure import FirstSeenOf, SeenJudge
 from decider.usage.reading import Usage
 
 __all__ = ["MAX_TOLD", "Alarm", "alarm_of"]
@@ -29,23 +29,52 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool  #: False: there are more, or the records could not be read
 
 
-def alarm_of(entry: AuditEntry, present: Snapshot, usage: Usage) -> Alarm | None:
+def alarm_of(
+    entry: AuditEntry,
+    present: Snapshot,
+    usage: Usage,
+    *,
+    later: Iterable[AuditEntry],
+    first_seen_of: FirstSeenOf,
+) -> Alarm | None:
     """What the webhook tells besides the change; None for an entry that changes no rules.
 
-    `present` are the rules now: those that the entry does not speak of.
+    `present` are the rules now, `later` what has changed since the entry, oldest first: a rule that came after it must
+    not count as one that refused before.
     """
     old = {rule.id: rule for rule in _rules_in(entry.before, entry)}
     new = {rule.id: rule for rule in _rules_in(entry.after, entry)}
     if not old and not new:
         return None
-    after = present.updated(present.revision + 1, new.values(), old.keys() - new.keys())
-    before = after.updated(after.revision + 1, old.values(), new.keys() - old.keys())
+    then = _changed_since(later) | dict.fromkeys(old) | new
+    after = _updated(present, then)
+    before = _updated(after, dict.fromkeys(new) | old)
     patterns = sorted({rule.project for rule in (*old.values(), *new.values())})
+    judge = SeenJudge(at=entry.at, first_seen_of=first_seen_of)
     try:
-        found = usage.exposure(patterns, newly_refused(before, after, at=entry.at), limit=MAX_TOLD)
+        found = usage.exposure(patterns, judge.newly_refused(before, after), limit=MAX_TOLD)
     except UsageUnavailable:
         return Alarm(items=(), complete=False)
     return Alarm(items=found.items, complete=found.next is None)
+
+
+def _changed_since(later: Iterable[AuditEntry]) -> dict[str, Rule | None]:
+    """What those entries changed, as it was before the first of them: by the rule's id, None: it was not there."""
+    then: dict[str, Rule | None] = {}
+    for entry in later:
+        old = {rule.id: rule for rule in _rules_in(entry.before, entry)}
+        for rule_id in (*old, *(rule.id for rule in _rules_in(entry.after, entry))):
+            then.setdefault(rule_id, old.get(rule_id))
+    return then
+
+
+def _updated(snapshot: Snapshot, rules: Mapping[str, Rule | None]) -> Snapshot:
+    """The snapshot with those rules; without those that are None."""
+    return snapshot.updated(
+        snapshot.revision + 1,
+        [rule for rule in rules.values() if rule is not None],
+        [rule_id for rule_id, rule in rules.items() if rule is None],
+    )
 
 
 def _rules_in(value: Any, entry: AuditEntry) -> Iterator[Rule]:

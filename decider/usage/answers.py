@@ -66,7 +66,7 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SeenFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One file that was asked for, with what is needed to judge it anew."""
+    """One file that was asked for, with what is needed to judge it anew: as its index had it then."""
 
     project: str
     repository: str

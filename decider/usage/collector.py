@@ -18,6 +18,7 @@ from decider.errors import UsageUnavailable
 from decider.metrics import meters
 from decider.settings import Settings
 from decider.usage.clients import Clients, make_key
+from decider.usage.columns import Row
 from decider.usage.following import LOG, Log, logs_in, nginx_pid, reopen, turn_over
 from decider.usage.keeping import Keeper
 from decider.usage.lines import Line, fetch_of, read_line, row_of
@@ -168,14 +169,32 @@ class Collector:
             chunk = one.read(place)
             if chunk.position == place:
                 return count
-            read = [said for line in chunk.lines if (said := read_line(line)) is not None]
-            rows = [row for said in read if (row := row_of(said, self._clients)) is not None]
-            unreadable = len(chunk.lines) - len(read)
+            read, rows, unreadable = self._read(chunk.lines)
             self._staging.add(rows, Place(one.head, chunk.position), unreadable=unreadable)
             if unreadable:
                 log.warning("usage.unreadable", extra={"log": one.path.name, "lines": unreadable})
             _count(read)
             count += len(chunk.lines)
+
+    def _read(self, lines: Sequence[bytes]) -> tuple[list[Line], list[Row], int]:
+        """What the lines say, the rows that they make, and how many cannot be read."""
+        read: list[Line] = []
+        rows: list[Row] = []
+        fault: Exception | None = None
+        for line in lines:
+            try:
+                said = read_line(line)
+                row = None if said is None else row_of(said, self._clients)
+            except Exception as error:  # noqa: BLE001 (one line must not keep all that follow from being read)
+                fault = error
+                continue
+            if said is not None:
+                read.append(said)
+            if row is not None:
+                rows.append(row)
+        if fault is not None:  # one of them: clients write what makes a line
+            log.error("usage.line_failed", exc_info=fault)
+        return read, rows, len(lines) - len(read)
 
     def _place(self, one: Log) -> int:
         return 0 if one.head is None else self._staging.place(one.head)

@@ -4,8 +4,9 @@ Pure: files and rules in, a predicate or decision out. What the index says today
 withdrawn meanwhile is found too.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from decider.decision import FileDecision, decide_file
 from decider.files import DistributionFile
@@ -13,58 +14,73 @@ from decider.names import NormalizedName
 from decider.rules import Action, Rule, Snapshot
 from decider.usage.answers import SeenFile
 
-__all__ = ["RECENT", "decide_seen", "newly_refused", "refused_by"]
+__all__ = ["RECENT", "FirstSeenOf", "SeenJudge"]
 
 RECENT = timedelta(days=30)  #: what a dry run looks back on
 
 
-def decide_seen(file: SeenFile, snapshot: Snapshot, *, at: datetime) -> FileDecision:
-    """The decision that the rules of `snapshot` make at `at` on a file that was asked for."""
-    return _decide(file, _rules(snapshot, file), at=at)
+#: Index and project → when decider first saw those files of them that the index does not date (Store.first_seen).
+FirstSeenOf = Callable[[str, NormalizedName], Mapping[str, datetime]]
 
 
-def refused_by(rule: Rule, snapshot: Snapshot, *, at: datetime) -> Callable[[SeenFile], bool]:
-    """Whether this rule alone, but for the waivers of `snapshot`, refuses a file."""
+class SeenJudge:
+    """Judges files that were asked for as they would be at one moment."""
 
-    def is_refused(file: SeenFile) -> bool:
-        rules = [rule, *(one for one in _rules(snapshot, file) if one.action is Action.ALLOW)]
-        applies = rule.repositories is None or file.repository in rule.repositories
-        return applies and _decide(file, rules, at=at).verdict.is_refusal
+    def __init__(self, *, at: datetime, first_seen_of: FirstSeenOf) -> None:
+        """`first_seen_of` is asked as decisions ask it: only where a rule speaks of age and the index of none."""
+        self._at = at
+        self._first_seen_of = lru_cache(maxsize=1_000)(first_seen_of)  # files come project by project
 
-    return is_refused
+    def decide(self, file: SeenFile, snapshot: Snapshot) -> FileDecision:
+        """The decision that the rules of `snapshot` make."""
+        return self._decide(file, _rules(snapshot, file))
 
+    def refused_by(self, rule: Rule, snapshot: Snapshot) -> Callable[[SeenFile], bool]:
+        """Whether this rule alone, but for the waivers of `snapshot`, refuses a file."""
 
-def newly_refused(before: Snapshot, after: Snapshot, *, at: datetime) -> Callable[[SeenFile], bool]:
-    """Whether a file is refused by the rules of `after` and was not by those of `before`."""
+        def is_refused(file: SeenFile) -> bool:
+            rules = [rule, *(one for one in _rules(snapshot, file) if one.action is Action.ALLOW)]
+            applies = rule.repositories is None or file.repository in rule.repositories
+            return applies and self._decide(file, rules).verdict.is_refusal
 
-    def is_new(file: SeenFile) -> bool:
-        return (
-            decide_seen(file, after, at=at).verdict.is_refusal
-            and not decide_seen(file, before, at=at).verdict.is_refusal
+        return is_refused
+
+    def newly_refused(self, before: Snapshot, after: Snapshot) -> Callable[[SeenFile], bool]:
+        """Whether a file is refused by the rules of `after` and was not by those of `before`."""
+
+        def is_new(file: SeenFile) -> bool:
+            return (
+                self.decide(file, after).verdict.is_refusal
+                and not self.decide(file, before).verdict.is_refusal
+            )
+
+        return is_new
+
+    def _decide(self, file: SeenFile, rules: Sequence[Rule]) -> FileDecision:
+        known = DistributionFile(
+            filename=file.filename,
+            url="",
+            hashes={} if file.sha256 is None else {"sha256": file.sha256},
+            upload_time=file.uploaded,
+            provenance="" if file.attested else None,
+        )
+        project = NormalizedName(file.project)
+        return decide_file(
+            known,
+            project=project,
+            index=file.index or "",
+            rules=rules,
+            at=self._at,
+            first_seen=self._first_seen(file, project, rules),
         )
 
-    return is_new
+    def _first_seen(self, file: SeenFile, project: NormalizedName, rules: Sequence[Rule]) -> datetime | None:
+        is_asked = any(rule.younger_than or rule.uploaded_after for rule in rules)
+        if not is_asked or file.uploaded is not None or file.index is None:
+            return None
+        return self._first_seen_of(file.index, project).get(file.filename)
 
 
 def _rules(snapshot: Snapshot, file: SeenFile) -> tuple[Rule, ...]:
     digests = frozenset() if file.sha256 is None else frozenset({file.sha256})
     return snapshot.rules_for(NormalizedName(file.project), file.repository, sha256=digests)
-
-
-def _decide(file: SeenFile, rules: Iterable[Rule], *, at: datetime) -> FileDecision:
-    known = DistributionFile(
-        filename=file.filename,
-        url="",
-        hashes={} if file.sha256 is None else {"sha256": file.sha256},
-        upload_time=file.uploaded,
-        provenance="" if file.attested else None,
-    )
-    return decide_file(
-        known,
-        project=NormalizedName(file.project),
-        index=file.index or "",
-        rules=tuple(rules),
-        at=at,
-        # It was there by then at the latest; for whatever states no upload time.
-        first_seen=file.first_at,
-    )

@@ -8,7 +8,7 @@ import logging
 import re
 from functools import lru_cache
 
-from linehaul.ua.parser import UnknownUserAgentError, parse
+from linehaul.ua.parser import parse
 
 from decider.usage.records import Installer
 
@@ -35,7 +35,8 @@ def parse_installer(user_agent: str) -> Installer | None:
 def _known(user_agent: str) -> Installer | None:
     try:
         found = parse(user_agent)
-    except UnknownUserAgentError:
+    # Besides UnknownUserAgentError whatever its JSON reader makes of a client's free text: `pip/26.0 null` is a TypeError.
+    except Exception:  # noqa: BLE001
         return None
     if found is None or found.installer is None or found.installer.name in {None, _ANONYMOUS}:
         return None

@@ -14,17 +14,18 @@ LIST = f"""
 SELECT "at", "id", "node", {_TOLD} FROM records WHERE {{0}}
 ORDER BY "at" DESC, "id" DESC, "node" DESC LIMIT ?"""
 
-#: Names a file of a repository; no part of it holds a slash. As reading._key makes it.
-_FILE_KEY = """ "project" || '/' || "repository" || '/' || "filename" || '/' || coalesce("sha256", '') """
+#: Names a file of a repository, as its index had it then; no part of it holds a slash. As reading._key makes it.
+_FILE_KEY = """ "project" || '/' || "repository" || '/' || "filename" || '/' || coalesce("sha256", '') || '/' ||
+ coalesce("index", '') || '/' || coalesce("uploaded"::VARCHAR, '') || '/' || "attested"::INTEGER::VARCHAR """
 
 FILES = """
 SELECT "project", "repository", "filename", "sha256", "taken",
-  max_by(struct_pack("version" := "version", "index" := "index", "uploaded" := "uploaded",
-                     "attested" := "attested"), "at") AS facts,
+  struct_pack("version" := max("version"), "index" := "index", "uploaded" := "uploaded",
+              "attested" := "attested") AS facts,
   count(*), count(DISTINCT "client"), min("at"), max("at")
 FROM records WHERE {0} AND "method" = 'GET' AND "verdict" IS NOT NULL
-GROUP BY "project", "repository", "filename", "sha256", "taken" HAVING {1}
-ORDER BY "project", "repository", "filename", "sha256", "taken" """
+GROUP BY "project", "repository", "filename", "sha256", "index", "uploaded", "attested", "taken" HAVING {1}
+ORDER BY "project", "repository", "filename", "sha256", "index", "uploaded", "attested", "taken" """
 
 EXPOSURE_KEY = (
     """ "project", "filename", "repository", coalesce("sha256", ''), "client", coalesce("user", '') """

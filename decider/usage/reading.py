@@ -33,7 +33,7 @@ from decider.usage.engine import QUERY_S, Engine, open_engine
 from decider.usage.filters import EVERYTHING, Condition, UsageFilter, condition_of, pattern_condition
 from decider.usage.parts import list_parts, locked
 from decider.usage.queries import EXPOSURE, EXPOSURE_KEY, FILES, LIST, TOTAL, counts_sql
-from decider.usage.records import UsageRecord
+from decider.usage.records import UsageRecord, to_micros
 from decider.usage.staging import DATABASE, Staging
 
 __all__ = ["Usage", "local_folder", "parts_folder"]
@@ -247,8 +247,10 @@ def _files(engine: Engine, condition: Condition, among: Condition) -> Iterator[S
 
 
 def _key(file: SeenFile) -> str:
-    """As queries.FILE_KEY makes it."""
-    return f"{file.project}/{file.repository}/{file.filename}/{file.sha256 or ''}"
+    """As queries._FILE_KEY makes it."""
+    uploaded = "" if file.uploaded is None else to_micros(file.uploaded)
+    where = f"{file.project}/{file.repository}/{file.filename}"
+    return f"{where}/{file.sha256 or ''}/{file.index or ''}/{uploaded}/{int(file.attested)}"
 
 
 def _day(at: datetime | None) -> date | None:

@@ -14,7 +14,7 @@ import msgspec
 from decider.rules import Snapshot
 from decider.settings import Settings
 from decider.usage.columns import Row
-from decider.usage.exposure import refused_by
+from decider.usage.exposure import SeenJudge
 from decider.usage.filters import UsageFilter, rule_condition
 from decider.usage.keeping import Keeper
 from decider.usage.reading import Usage
@@ -58,7 +58,8 @@ def _questions(settings: Settings) -> Mapping[str, Callable[[], object]]:
     usage = Usage(settings)
     rule = make_rule(1, "block", "project-7", versions="<5")
     wide = make_rule(2, "block", "*", sha256=_digest("project-7", "3.3"))
-    alone, among = (refused_by(one, Snapshot(1, [one]), at=AT) for one in (rule, wide))
+    judge = SeenJudge(at=AT, first_seen_of=lambda *_: {})
+    alone, among = (judge.refused_by(one, Snapshot(1, [one])) for one in (rule, wide))
     return {
         "by project and version, a popular one": lambda: usage.records(_POPULAR),
         "by project and version, a rare one": lambda: usage.records(_RARE),

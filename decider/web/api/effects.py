@@ -14,6 +14,7 @@ from decider.names import Kind, NormalizedName, parse_pattern
 from decider.repository import Repositories
 from decider.rules import Rule, Snapshot
 from decider.usage.answers import UsageTotal
+from decider.usage.exposure import FirstSeenOf
 from decider.usage.reading import Usage
 from decider.web.api.asking import ask_all
 from decider.web.api.shapes import Effect, Effects, Unanswered, UsageEffect
@@ -44,7 +45,9 @@ class _Place(msgspec.Struct, frozen=True, order=True):
     repository: str
 
 
-def effects_of(change: Change, repositories: Repositories, usage: Usage, *, at: datetime) -> Effects:
+def effects_of(
+    change: Change, repositories: Repositories, usage: Usage, *, at: datetime, first_seen_of: FirstSeenOf
+) -> Effects:
     """The files whose verdict the change would change, of pages and of recent requests; raise StoreUnavailable."""
     before = repositories.keeper.refresh()
     kept = {rule.id for rule in change.stored}
@@ -56,7 +59,7 @@ def effects_of(change: Change, repositories: Repositories, usage: Usage, *, at: 
     total: UsageTotal | None = None
     used: frozenset[NormalizedName] = frozenset()
     try:
-        found = usage_effects(change.rules, before, after, usage, at=at)
+        found = usage_effects(change.rules, before, after, usage, at=at, first_seen_of=first_seen_of)
         requests, total, used = found.files, found.total, found.projects
     except UsageUnavailable:
         unanswered.append(Unanswered(project=None, index=None, detail="the records of usage cannot be read"))

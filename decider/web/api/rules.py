@@ -191,10 +191,17 @@ def parse_rule(fields: object, *, at: datetime) -> RuleDraft:
 
 
 def _dry_run(draft: RuleDraft, caller: Caller, *, at: datetime) -> DryRule:
-    repositories = services().repositories
+    parts = services()
+    repositories = parts.repositories
     require_unowned([draft], repositories.keeper.refresh(), at=at)
     rule = make_rule(draft, rule_id=_PROVISIONAL, ruleset=MANUAL, actor=caller.actor, at=at, revision=0)
-    effects = effects_of(Change(stored=(rule,)), repositories, Usage(services().settings), at=at)
+    effects = effects_of(
+        Change(stored=(rule,)),
+        repositories,
+        Usage(parts.settings),
+        at=at,
+        first_seen_of=parts.store.first_seen,
+    )
     return DryRule(**msgspec.structs.asdict(draft), ruleset=MANUAL, effects=effects)
 
 

@@ -119,7 +119,13 @@ def replace_ruleset(call: Call[DryRun, RulesetFields], name: str) -> Response:
     )
     counts = {field: getattr(change, field) for field in RulesetCounts.__struct_fields__}
     if call.query.dry_run:
-        effects = effects_of(_change(change), parts.repositories, Usage(parts.settings), at=at)
+        effects = effects_of(
+            _change(change),
+            parts.repositories,
+            Usage(parts.settings),
+            at=at,
+            first_seen_of=parts.store.first_seen,
+        )
         return respond(DryRulesetChange(**counts, effects=effects))
     is_changed = change.added or change.removed or change.changed
     return respond(RulesetCounts(**counts), etag=change.revision if is_changed else None)

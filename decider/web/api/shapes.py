@@ -89,6 +89,7 @@ class UsageEffect(msgspec.Struct, frozen=True, kw_only=True):
     filename: str
     version: str | None
     sha256: str | None
+    index: str | None  #: that it came from: the same file may have come from another, too
     before: Verdict
     after: Verdict
     rules: tuple[str, ...]  #: that would have decided

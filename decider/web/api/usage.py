@@ -12,7 +12,7 @@ from decider.errors import UsageUnavailable
 from decider.store import Page, Role
 from decider.usage.answers import Exposure, UsageCount
 from decider.usage.exporting import csv_lines, json_lines
-from decider.usage.exposure import refused_by
+from decider.usage.exposure import SeenJudge
 from decider.usage.filters import UsageFilter, rule_condition
 from decider.usage.reading import Usage
 from decider.usage.records import Kind, UsageRecord
@@ -154,7 +154,8 @@ def get_exposure(call: Call[ExposureQuery, None], rule_id: str) -> Response:
     query = call.query
     rule = parts.store.get_rule(rule_id)
     at = parts.clock()
-    is_meant, among = refused_by(rule, parts.repositories.snapshot(), at=at), rule_condition(rule, at=at)
+    judge = SeenJudge(at=at, first_seen_of=parts.store.first_seen)
+    is_meant, among = judge.refused_by(rule, parts.repositories.snapshot()), rule_condition(rule, at=at)
     usage = Usage(parts.settings)
 
     media_type = _media_type(query.format)

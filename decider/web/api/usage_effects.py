@@ -12,7 +12,7 @@ from decider.decision import FileDecision
 from decider.names import NormalizedName
 from decider.rules import Rule, Snapshot
 from decider.usage.answers import SeenFile, UsageTotal
-from decider.usage.exposure import RECENT, decide_seen
+from decider.usage.exposure import RECENT, FirstSeenOf, SeenJudge
 from decider.usage.reading import Usage
 from decider.web.api.shapes import UsageEffect
 
@@ -28,15 +28,22 @@ class UsageEffects(msgspec.Struct, frozen=True):
 
 
 def usage_effects(
-    rules: Sequence[Rule], before: Snapshot, after: Snapshot, usage: Usage, *, at: datetime
+    rules: Sequence[Rule],
+    before: Snapshot,
+    after: Snapshot,
+    usage: Usage,
+    *,
+    at: datetime,
+    first_seen_of: FirstSeenOf,
 ) -> UsageEffects:
     """What the change of `rules`, from `before` to `after`, would have done; raise UsageUnavailable."""
     changed: dict[SeenFile, tuple[FileDecision, FileDecision]] = {}
     projects: set[NormalizedName] = set()
+    judge = SeenJudge(at=at, first_seen_of=first_seen_of)
 
     def is_changed(file: SeenFile) -> bool:
         projects.add(NormalizedName(file.project))
-        was, now = decide_seen(file, before, at=at), decide_seen(file, after, at=at)
+        was, now = judge.decide(file, before), judge.decide(file, after)
         if was.verdict is now.verdict:
             return False
         is_refusal = was.verdict.is_refusal or now.verdict.is_refusal
@@ -57,6 +64,7 @@ def _effect(file: SeenFile, was: FileDecision, now: FileDecision) -> UsageEffect
         filename=file.filename,
         version=file.version,
         sha256=file.sha256,
+        index=file.index,
         before=was.verdict,
         after=now.verdict,
         rules=tuple(rule.id for rule in now.rules),
