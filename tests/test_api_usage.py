@@ -71,10 +71,12 @@ def test_list(used: Api) -> None:
     [
         ({"project": "Demo"}, 4),
         ({"project": "other"}, 0),
-        ({"version": "2"}, 0),
+        ({"version": "2"}, 3),
         ({"version": "2.0"}, 3),
+        ({"version": "2.0+cpu"}, 0),
         ({"filename": ONE}, 1),
         ({"client": "192.0.2.8"}, 1),
+        ({"client": "::ffff:192.0.2.8"}, 1),
         ({"user": "nobody"}, 0),
         ({"verdict": "block"}, 1),
         ({"since": "2026-11-22T12:00:02Z"}, 2),

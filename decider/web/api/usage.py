@@ -39,7 +39,12 @@ class _Filters(Listing, frozen=True, kw_only=True):
     """Which records are meant."""
 
     project: str | None = None
-    version: str | None = None
+    version: (
+        Annotated[
+            str, msgspec.Meta(description="as `==` reads it: `3.1.0` is `3.1`, and `1.0` has `1.0+cpu`, too")
+        ]
+        | None
+    ) = None
     filename: str | None = None
     client: Annotated[str, msgspec.Meta(description="an address, or a pseudonym as in answers")] | None = None
     user: Annotated[str, msgspec.Meta(description="a token's name")] | None = None
