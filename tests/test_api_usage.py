@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from decider.store import Role
+from decider.store.cursors import encode_cursor
 from tests.api_harness import Api, api, faults
 from tests.usage_samples import UV, make_row, stage
 
@@ -98,9 +99,12 @@ def test_wrong_queries(used: Api) -> None:
         ("/usage", {"project": "no name"}, "project"),
         ("/usage", {"verdict": "maybe"}, "verdict"),
         ("/usage", {"cursor": "forged"}, "cursor"),
+        ("/usage", {"cursor": encode_cursor("usage", '["\\ud800"]')}, "cursor"),
+        ("/usage/counts", {"cursor": encode_cursor("usage-counts", "[-1, 0]")}, "cursor"),
         ("/usage", {"format": "xml"}, "format"),
         ("/usage/counts", {"by": "colour"}, "by"),
         ("/usage/counts", {"by": ""}, "by"),
+        ("/usage/counts", {"by": "client, client"}, "by"),
     ):
         assert list(faults(used.get(path, query_string=query))) == [field]
 
