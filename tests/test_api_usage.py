@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from decider.store import Role
+from decider.store.cursors import encode_cursor
 from tests.api_harness import Api, api, faults
 from tests.usage_samples import UV, make_row, stage
 
@@ -71,10 +72,12 @@ def test_list(used: Api) -> None:
     [
         ({"project": "Demo"}, 4),
         ({"project": "other"}, 0),
-        ({"version": "2"}, 0),
+        ({"version": "2"}, 3),
         ({"version": "2.0"}, 3),
+        ({"version": "2.0+cpu"}, 0),
         ({"filename": ONE}, 1),
         ({"client": "192.0.2.8"}, 1),
+        ({"client": "::ffff:192.0.2.8"}, 1),
         ({"user": "nobody"}, 0),
         ({"verdict": "block"}, 1),
         ({"since": "2026-11-22T12:00:02Z"}, 2),
@@ -96,9 +99,12 @@ def test_wrong_queries(used: Api) -> None:
         ("/usage", {"project": "no name"}, "project"),
         ("/usage", {"verdict": "maybe"}, "verdict"),
         ("/usage", {"cursor": "forged"}, "cursor"),
+        ("/usage", {"cursor": encode_cursor("usage", '["\\ud800"]')}, "cursor"),
+        ("/usage/counts", {"cursor": encode_cursor("usage-counts", "[-1, 0]")}, "cursor"),
         ("/usage", {"format": "xml"}, "format"),
         ("/usage/counts", {"by": "colour"}, "by"),
         ("/usage/counts", {"by": ""}, "by"),
+        ("/usage/counts", {"by": "client, client"}, "by"),
     ):
         assert list(faults(used.get(path, query_string=query))) == [field]
 

@@ -184,6 +184,7 @@ def test_command_line(stack: Stack, index: FakeIndex, project: str) -> None:
     assert [wheel.filename, "pdm", "1", "1"] == top.stdout.splitlines()[1].split()[:4]
     who = json.loads(stack.run("usage", "who", f"{project}==1.0", "--json").stdout)["items"]
     assert [(one["group"]["client"], one["count"]) for one in who] == [("127.0.0.1", 1)]
+    assert json.loads(stack.run("usage", "who", f"{project}==1", "--json").stdout)["items"] == who
     assert "127.0.0.1" not in stack.run("usage", "who", f"{project}==2.0").stdout
     lines = stack.run("usage", "export", "--project", project).stdout.splitlines()
     assert [json.loads(line)["filename"] for line in lines] == [wheel.filename]

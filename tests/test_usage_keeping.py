@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from decider.errors import UsageUnavailable
@@ -262,6 +263,25 @@ def test_erase_a_client(settings: Settings) -> None:
     assert b"192.0.2.77" not in stored
     assert keeper_of(settings).erase(client="192.0.2.77") == 0
     assert seconds(settings) == [1, 3, 86_401]
+
+
+@pytest.mark.parametrize("asked", ["198.51.100.8", "::ffff:198.51.100.8", "::ffff:c633:6408"])
+def test_erase_an_address_in_any_spelling(settings: Settings, asked: str) -> None:
+    """An address is erased however it is spelled, also from older records, which have it as nginx does."""
+    older = make_row(second=0)
+    for is_sealed in (True, False):
+        stage(
+            Path(settings.data_dir),
+            [
+                msgspec.structs.replace(older, client="::ffff:198.51.100.8"),
+                make_row(second=1, client="::ffff:198.51.100.8"),
+                make_row(second=2, client="::ffff:198.51.100.9"),
+            ],
+        )
+        if is_sealed:
+            keeper_of(settings).keep(AT)
+    assert keeper_of(settings).erase(client=asked) == 4
+    assert seconds(settings) == [2, 2]
 
 
 def test_erase_a_user(settings: Settings) -> None:

@@ -1,7 +1,9 @@
 """From nginx's lines to rows: what is read, and what is not."""
 
+import hmac
 import json
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -268,9 +270,36 @@ def test_pseudonyms() -> None:
     assert "192" not in pseudonym
     assert pseudonym != other.name("192.0.2.7")
     assert Clients(None).name("192.0.2.7") == "192.0.2.7"
-    assert set(one.names_of("192.0.2.7")) == {"192.0.2.7", pseudonym}
+    assert {"192.0.2.7", pseudonym} <= set(one.names_of("192.0.2.7"))
     assert one.names_of(pseudonym) == (pseudonym,)
-    assert "2001:db8::1" in one.names_of("2001:0DB8:0:0:0:0:0:1")
+    assert {"2001:db8::1", one.name("2001:db8::1")} <= set(one.names_of("2001:0DB8:0:0:0:0:0:1"))
+
+
+MAPPED = ("::ffff:198.51.100.8", "::ffff:c633:6408", "::FFFF:198.51.100.8", "0:0:0:0:0:ffff:c633:6408")
+
+
+@pytest.mark.parametrize("key", [None, b"key"])
+def test_one_client_has_one_name(key: bytes | None) -> None:
+    """An address is one client however it is spelled, an IPv4-mapped one is its IPv4 address; other texts stay."""
+    clients = Clients(key)
+    assert {clients.name(spelling) for spelling in MAPPED} == {clients.name("198.51.100.8")}
+    assert clients.name("2001:DB8:0::1") == clients.name("2001:db8::1") != clients.name("2001:db8::2")
+    assert len({clients.name(text) for text in ("198.51.100.8", "unix:", "", "198.51.100.08")}) == 4
+    assert make_row(client="::ffff:198.51.100.8").client == "198.51.100.8"
+    assert Clients(None).name("unix:") == "unix:"
+
+
+@pytest.mark.parametrize("asked", ["198.51.100.8", *MAPPED])
+def test_older_names(asked: str) -> None:
+    """A client is found by each of its addresses' spellings under every name that records ever gave it."""
+    clients = Clients(b"key")
+    older = ("198.51.100.8", "::ffff:198.51.100.8", "::ffff:c633:6408", asked)
+    # Once as pseudonyms were made: of the text that nginx wrote.
+    digests = [hmac.new(b"key", text.encode(), sha256).hexdigest()[:32] for text in older]
+    names = clients.names_of(asked)
+    assert set(names) == {*older, *(f"p-{digest}" for digest in digests)}
+    assert len(names) == len(set(names))
+    assert set(Clients(None).names_of(asked)) == set(older)
 
 
 def test_key(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from decider.decision import Verdict
 from decider.errors import InvalidRequest, UsageUnavailable
 from decider.rules import Rule, Snapshot
 from decider.settings import Settings
+from decider.store.cursors import encode_cursor
 from decider.usage import engine
 from decider.usage.answers import Exposure, SeenFile
 from decider.usage.exporting import csv_lines, json_lines
@@ -124,8 +125,12 @@ def test_record(world: Settings) -> None:
         (UsageFilter(version="2.0"), [7, 3, 2, 1]),
         (UsageFilter(version="v2.0.0-0"), []),
         (UsageFilter(version="02.0"), [7, 3, 2, 1]),
+        (UsageFilter(version="2"), [7, 3, 2, 1]),
+        (UsageFilter(version="1.0.0"), [6, 0]),
+        (UsageFilter(version="1.0+cpu"), []),
         (UsageFilter(filename=ONE), [0]),
         (UsageFilter(client="192.0.2.8"), [1]),
+        (UsageFilter(client="::ffff:192.0.2.8"), [1]),
         (UsageFilter(user="ann"), [6]),
         (UsageFilter(verdict=Verdict.BLOCK), [3]),
         (UsageFilter(taken=True), [6, 2, 1, 0]),
@@ -162,6 +167,71 @@ def test_forged_cursors(world: Settings, cursor: str) -> None:
         usage.records(UsageFilter(), cursor=of_counts)
 
 
+HUGE = 10**30
+
+
+@pytest.mark.parametrize("key", ["", "null", "[]", "{}", "[0]", "[0,0", '["\\ud800"]', "[" * 10_000, "NaN"])
+@pytest.mark.parametrize("listing", ["usage", "usage-counts", "exposure"])
+def test_forged_cursors_of_the_wrong_shape(world: Settings, listing: str, key: str) -> None:
+    """A cursor that is well made, of something that no listing gives, is refused."""
+    with pytest.raises(InvalidRequest, match="cursor: is not one that this listing gave"):
+        ask(world, listing, key)
+
+
+@pytest.mark.parametrize(
+    ("listing", "key"),
+    [
+        ("usage", [-1, 1, "a"]),
+        ("usage", [1, -1, "a"]),
+        ("usage", [HUGE, 1, "a"]),
+        ("usage", [1, HUGE, "a"]),
+        ("usage", [1, 1.5, "a"]),
+        ("usage", [1, 1, None]),
+        ("usage", [1, 1, "a", "a"]),
+        ("usage-counts", [-1, 1]),
+        ("usage-counts", [1, -1]),
+        ("usage-counts", [HUGE, 1]),
+        ("usage-counts", [1, HUGE]),
+        ("usage-counts", [1, 2**62]),
+        ("exposure", ["a"] * 5 + [1]),
+        ("exposure", ["a"] * 7),
+    ],
+)
+def test_forged_cursors_of_what_cannot_be(world: Settings, listing: str, key: list[Any]) -> None:
+    """So is one of a moment, a number or a place that cannot be."""
+    with pytest.raises(InvalidRequest, match="cursor: is not one that this listing gave"):
+        ask(world, listing, json.dumps(key))
+
+
+LAST = 253_402_300_799_999_999  #: microsecond of year 9999
+
+
+@pytest.mark.parametrize(
+    ("listing", "key"),
+    [
+        ("usage", [0, 0, ""]),
+        ("usage-counts", [0, 0]),
+        ("usage-counts", [LAST, LAST]),
+        ("exposure", ["\U0010ffff", "\0", "", "", "", ""]),
+    ],
+)
+def test_forged_cursors_of_what_could_be(world: Settings, listing: str, key: list[Any]) -> None:
+    """One that could be is taken: it skips records, and does no harm."""
+    assert ask(world, listing, json.dumps(key)) == ()
+    last = json.dumps([LAST, LAST, "\U0010ffff"])
+    assert len(ask(world, "usage", last)) == 6
+
+
+def ask(settings: Settings, listing: str, key: str) -> tuple[object, ...]:
+    """What a listing says behind a cursor of that key."""
+    usage, cursor = Usage(settings), encode_cursor(listing, key)
+    if listing == "usage":
+        return usage.records(UsageFilter(), cursor=cursor).items
+    if listing == "usage-counts":
+        return usage.counts(UsageFilter(), ["project"], cursor=cursor).items
+    return usage.exposure(["*"], lambda _: True, cursor=cursor).items
+
+
 def test_counts(world: Settings) -> None:
     """Counts by some fields come most first, with clients, bytes and times, page by page."""
     usage = Usage(world)
@@ -183,10 +253,46 @@ def test_counts(world: Settings) -> None:
     ]
 
 
-@pytest.mark.parametrize("by", [[], ["unheard of"], ["project", 'x"; --']])
+@pytest.mark.parametrize("until", [None, AT + timedelta(days=3), AT + timedelta(seconds=40)])
+@pytest.mark.parametrize("sealed", [False, True])
+def test_pages_of_counts(tmp_path: Path, until: datetime | None, sealed: bool) -> None:
+    """Pages of counts tell each group once, however much of some groups is recorded between two pages."""
+    settings = settings_of(tmp_path)
+    names = ["a", "b", "c", "d"]
+    stage(tmp_path, [make_row(second=n, project=name) for n, name in enumerate("aaaabbbccd")])
+    usage, wanted = Usage(settings), UsageFilter(until=until)
+    pages = [usage.counts(wanted, ["project"], limit=1)]
+    while (cursor := pages[-1].next) is not None:
+        # What comes meanwhile makes each of the last two the first one in turn.
+        grown = [make_row(second=20 + len(pages), project="dc"[len(pages) % 2])] * 10
+        stage(tmp_path, grown, head=str(len(pages)))
+        if sealed:
+            Keeper(tmp_path / "usage", tmp_path / "usage", retention_days=365, max_size=2**40).keep(AT)
+        pages.append(usage.counts(wanted, ["project"], limit=1, cursor=cursor))
+    assert [(one.group["project"], one.count) for page in pages for one in page.items] == list(
+        zip(names, [4, 3, 2, 1], strict=True)
+    )
+    assert usage.counts(wanted, ["project"], limit=1).items[0].count > 4
+
+
+def test_pages_of_counts_of_any_time(tmp_path: Path) -> None:
+    """What a node with a wrong clock records is counted on every page, and an earlier end holds on each."""
+    rows = [make_row(second=n * 10**9, project=name) for n, name in enumerate("aab")]
+    stage(tmp_path, rows)
+    usage = Usage(settings_of(tmp_path))
+    first = usage.counts(UsageFilter(), ["project"], limit=1)
+    (rest,) = usage.counts(UsageFilter(), ["project"], limit=1, cursor=first.next).items
+    assert (rest.group["project"], rest.last_at) == ("b", AT + timedelta(seconds=2 * 10**9))
+    before = UsageFilter(until=rest.last_at)
+    assert usage.counts(before, ["project"], limit=1, cursor=first.next).items == ()
+
+
+@pytest.mark.parametrize(
+    "by", [[], ["unheard of"], ["project", 'x"; --'], ["client", "client"], ["client", "day"] * 150]
+)
 def test_counts_by_what_is_not_there(world: Settings, by: list[str]) -> None:
-    """Counting by a field that records do not have is refused, and names those that they have."""
-    with pytest.raises(InvalidRequest, match="project, version"):
+    """Counting by a field that records do not have, or by one twice, is refused, and names those that they have."""
+    with pytest.raises(InvalidRequest, match=r"project, version.* each once"):
         Usage(world).counts(UsageFilter(), by)
 
 

@@ -89,6 +89,8 @@ def top(
 def who(invocation: Invocation, *, target: str, since: str | None, limit: int) -> None:
     """List the clients that took files of a project or release, most downloads first.
 
+    A version is what `==` makes of it: 3.1.0 is 3.1, and 1.0 has 1.0+cpu, too.
+
     \b
     Example:
       decider usage who jinja2==3.1.5 --since 30d
@@ -174,7 +176,7 @@ def export(
 @common_options
 @pass_invocation
 def erase(invocation: Invocation, *, client: str | None, user: str | None) -> None:
-    """Delete every record of CLIENT, an address or a pseudonym, from this machine and from the columnar files.
+    """Delete every record of CLIENT, an address in any spelling or a pseudonym, from this machine and the columnar files.
 
     What it asks for from now on is recorded anew. Where several machines share a folder, run it on each: their recent
     records are their own.

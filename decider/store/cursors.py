@@ -19,6 +19,7 @@ __all__ = [
     "encode_cursor",
     "make_audit_page",
     "make_page",
+    "unusable_cursor",
 ]
 
 T = TypeVar("T")
@@ -43,10 +44,10 @@ def decode_cursor(listing: str, cursor: str | None) -> str:
         check, text = raw[:_CHECK_BYTES], raw[_CHECK_BYTES:]
         name, _, key = text.decode().partition(" ")
     except ValueError:
-        raise _unusable() from None
+        raise unusable_cursor() from None
     # The decoder overlooks foreign characters: only the exact spelling is ours.
     if check != _check(text) or name != listing or encode_cursor(listing, key) != cursor:
-        raise _unusable()
+        raise unusable_cursor()
     return key
 
 
@@ -54,7 +55,7 @@ def decode_audit_cursor(cursor: str | None) -> int:
     """The audit id to go on after, 0 for no cursor; raise as decode_cursor."""
     key = decode_cursor("audit", cursor) or "0"
     if not (key.isascii() and key.isdigit() and len(key) <= _MAX_DIGITS):
-        raise _unusable()
+        raise unusable_cursor()
     return int(key)
 
 
@@ -95,5 +96,6 @@ def _check(text: bytes) -> bytes:
     return hashlib.sha256(b"cursor " + text).digest()[:_CHECK_BYTES]
 
 
-def _unusable() -> InvalidRequest:
+def unusable_cursor() -> InvalidRequest:
+    """What is raised for a cursor that its listing never gave."""
     return InvalidRequest([Fault("cursor", "is not one that this listing gave")])

@@ -9,7 +9,7 @@ import os
 import secrets
 from functools import lru_cache
 from hashlib import sha256
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 __all__ = ["KEY_FILE", "Clients", "load_key", "make_key"]
@@ -48,16 +48,34 @@ class Clients:
         self._key = key
         self.name = lru_cache(maxsize=65_536)(self._name)
 
-    def _name(self, address: str) -> str:
-        """What records call the client with that address."""
-        if self._key is None:
-            return address
-        return _PREFIX + hmac.new(self._key, address.encode(), sha256).hexdigest()[:_HEX]
+    def _name(self, client: str) -> str:
+        """What records call the client with that address, however nginx spells it."""
+        address = _parse_address(client)
+        return self._called(client if address is None else address.compressed)
 
     def names_of(self, client: str) -> tuple[str, ...]:
         """Everything that records may call the client that somebody asks for by address or pseudonym."""
-        try:
-            address = ip_address(client).compressed
-        except ValueError:
+        address = _parse_address(client)
+        if address is None:
             return (client,)
-        return tuple({client, address, self._name(address)})
+        # Records from before addresses had one spelling keep theirs: nginx has an IPv4-mapped one with dots.
+        spellings = [address.compressed, client]
+        if isinstance(address, IPv4Address):
+            high, low = divmod(int(address), 0x1_0000)
+            spellings += [f"::ffff:{address}", f"::ffff:{high:x}:{low:x}"]
+        return tuple(dict.fromkeys((*spellings, *map(self._called, spellings))))
+
+    def _called(self, spelling: str) -> str:
+        if self._key is None:
+            return spelling
+        return _PREFIX + hmac.new(self._key, spelling.encode(), sha256).hexdigest()[:_HEX]
+
+
+def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """The address, an IPv4-mapped one (RFC 4291, 2.5.5.2) as the IPv4 address that it means; None where it is none."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return address if mapped is None else mapped

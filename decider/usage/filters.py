@@ -3,11 +3,13 @@
 Every value is a parameter, every name is ours: nothing that a person typed becomes SQL.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
+from packaging.version import Version
 
 from decider.decision import Verdict
 from decider.files import normalize_version
@@ -20,6 +22,8 @@ from decider.usage.records import Kind, to_micros
 __all__ = ["EVERYTHING", "Condition", "UsageFilter", "condition_of", "pattern_condition", "rule_condition"]
 
 _MAX_PATTERNS = 200
+_MAX_SEGMENTS = 20  #: of a release that is looked for with more zeros at its end: nobody writes longer ones
+_TRAILING_ZEROS = re.compile(r"(?:\.0)+\Z")
 
 
 class UsageFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +31,7 @@ class UsageFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: Kind | None = Kind.FILE
     project: str | None = None  #: normalized
-    version: str | None = None
+    version: str | None = None  #: as PEP 440's == reads it
     filename: str | None = None
     client: str | None = None  #: an address or a pseudonym
     user: str | None = None
@@ -58,7 +62,6 @@ def condition_of(wanted: UsageFilter, clients: Clients) -> Condition:
     equal = {
         "kind": wanted.kind,
         "project": wanted.project,
-        "version": wanted.version and (normalize_version(wanted.version) or wanted.version),
         "filename": wanted.filename,
         "user": wanted.user,
         "verdict": wanted.verdict,
@@ -67,6 +70,10 @@ def condition_of(wanted: UsageFilter, clients: Clients) -> Condition:
         if value is not None:
             texts.append(f'"{name}" = ?')
             parameters.append(str(value))
+    if wanted.version is not None:
+        version = _version_condition(wanted.version)
+        texts.append(version.text)
+        parameters += version.parameters
     if wanted.client is not None:
         names = clients.names_of(wanted.client)
         texts.append(f'"client" IN ({", ".join("?" * len(names))})')
@@ -119,6 +126,27 @@ def rule_condition(rule: Rule, *, at: datetime) -> Condition:
             texts.append("(facts['uploaded'] > ? OR facts['uploaded'] IS NULL)")
             parameters.append(to_micros(line))
     return Condition(" AND ".join(texts), tuple(parameters))
+
+
+def _version_condition(text: str) -> Condition:
+    """Records of the versions that `== text` matches (PEP 440): `3.1.0` is `3.1`, and `1.0` has `1.0+cpu`, too.
+
+    Records hold normalized versions, so all spellings of one differ in trailing zeros only.
+    """
+    normalized = normalize_version(text)
+    if normalized is None:
+        return Condition('"version" = ?', (text,))
+    version = Version(normalized)
+    stem = _TRAILING_ZEROS.sub("", version.base_version)
+    ending = normalized.removeprefix(version.base_version)
+    lengths = range(max(_MAX_SEGMENTS - stem.count("."), 1))
+    equal = tuple(dict.fromkeys((normalized, *(f"{stem}{'.0' * zeros}{ending}" for zeros in lengths))))
+    listed = Condition(f'"version" IN ({", ".join("?" * len(equal))})', equal)
+    if version.local is not None:
+        return listed
+    local = " OR ".join(['("version" >= ? AND "version" < ?)'] * len(equal))
+    ends = tuple(end for one in equal for end in (f"{one}+", f"{one},"))  # a comma comes right behind a plus
+    return Condition(f"({listed.text} OR {local})", equal + ends)
 
 
 def _one_pattern(pattern: ProjectPattern) -> Condition:

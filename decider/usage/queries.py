@@ -5,7 +5,7 @@ Rows come out in the order that `answers` reads them in.
 
 from collections.abc import Sequence
 
-__all__ = ["EXPOSURE", "EXPOSURE_KEY", "FILES", "LIST", "TOTAL", "counts_sql"]
+__all__ = ["EXPOSURE", "EXPOSURE_KEY", "FILES", "LATEST", "LIST", "TOTAL", "counts_sql"]
 
 _TOLD = """"kind", "client", "user", "installer", "installer_version", "python", "system", "ci", "repository",
  "project", "version", "filename", "sha256", "verdict", "rule", "status", "bytes", "cache" """
@@ -40,6 +40,8 @@ GROUP BY {EXPOSURE_KEY} ORDER BY {EXPOSURE_KEY} LIMIT ?"""
 TOTAL = f"""
 SELECT count(*), count(DISTINCT "client")
 FROM records WHERE {{0}} AND "taken" AND {_FILE_KEY} IN (SELECT unnest(?::VARCHAR[]))"""
+
+LATEST = 'SELECT max("at") FROM records WHERE {0}'
 
 
 def counts_sql(by: Sequence[str], where: str) -> str:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Annotated, Any, TypeVar
 
 import msgspec
 
 from decider.errors import Fault, InvalidRequest
 from decider.settings import Settings
 from decider.store import Page
-from decider.store.cursors import decode_cursor, encode_cursor
+from decider.store.cursors import decode_cursor, encode_cursor, unusable_cursor
 from decider.usage.answers import (
     DIMENSIONS,
     Exposure,
@@ -32,13 +32,16 @@ from decider.usage.clients import Clients, load_key
 from decider.usage.engine import QUERY_S, Engine, open_engine
 from decider.usage.filters import EVERYTHING, Condition, UsageFilter, condition_of, pattern_condition
 from decider.usage.parts import list_parts, locked
-from decider.usage.queries import EXPOSURE, EXPOSURE_KEY, FILES, LIST, TOTAL, counts_sql
-from decider.usage.records import UsageRecord, to_micros
+from decider.usage.queries import EXPOSURE, EXPOSURE_KEY, FILES, LATEST, LIST, TOTAL, counts_sql
+from decider.usage.records import UsageRecord, from_micros, to_micros
 from decider.usage.staging import DATABASE, Staging
 
 __all__ = ["Usage", "local_folder", "parts_folder"]
 
 K = TypeVar("K")
+
+#: A number in a cursor: a place, a record's number, or microseconds since 1970, as far as a datetime goes.
+_Number = Annotated[int, msgspec.Meta(ge=0, le=to_micros(datetime.max.replace(tzinfo=UTC)))]
 
 EXPORT_S = 3_600.0
 
@@ -65,7 +68,7 @@ class Usage:
     ) -> Page[UsageRecord]:
         """Records, newest first; raise InvalidRequest for a cursor that is none."""
         condition = both = self._condition(wanted)
-        place = _read_cursor("usage", cursor, tuple[int, int, str])
+        place = _read_cursor("usage", cursor, tuple[_Number, _Number, str])
         if place is not None:
             both = condition & Condition('("at", "id", "node") < (?, ?, ?)', place)
         with self._asked(condition, wanted.since, wanted.until) as engine:
@@ -89,11 +92,17 @@ class Usage:
     def counts(
         self, wanted: UsageFilter, by: Sequence[str], *, limit: int = 100, cursor: str | None = None
     ) -> Page[UsageCount]:
-        """How many records for each value of `by` (names of DIMENSIONS), most first; raise InvalidRequest."""
+        """How many records for each value of `by` (names of DIMENSIONS), most first; raise InvalidRequest.
+
+        Counts that grow change places, so later pages count only up to the latest record that there was for the first.
+        """
         unknown = [name for name in by if name not in DIMENSIONS]
-        if unknown or not by:
-            raise InvalidRequest([Fault("by", f"must be some of {', '.join(DIMENSIONS)}")])
-        (offset,) = _read_cursor("usage-counts", cursor, tuple[int]) or (0,)
+        if unknown or not by or len(set(by)) < len(by):
+            raise InvalidRequest([Fault("by", f"must be some of {', '.join(DIMENSIONS)}, each once")])
+        offset, end = _read_cursor("usage-counts", cursor, tuple[_Number, _Number]) or (0, None)
+        if end is not None:
+            until = from_micros(end)
+            wanted = msgspec.structs.replace(wanted, until=min(until, wanted.until or until))
         condition = self._condition(wanted)
         with self._asked(condition, wanted.since, wanted.until) as engine:
             found = (
@@ -104,10 +113,13 @@ class Usage:
                     (*condition.parameters, limit + 1, offset),
                 )
             )
-        more = len(found) > limit
+            more = len(found) > limit
+            if engine is not None and more and end is None:
+                ((latest,),) = engine.run(LATEST.format(condition.text), condition.parameters)
+                end = latest + 1
         return Page(
             tuple(as_count(by, row) for row in found[:limit]),
-            _write_cursor("usage-counts", [offset + limit]) if more else None,
+            _write_cursor("usage-counts", [offset + limit, end]) if more else None,
         )
 
     def exposure(
@@ -263,5 +275,9 @@ def _write_cursor(listing: str, key: Sequence[Any]) -> str:
 
 def _read_cursor(listing: str, cursor: str | None, kind: type[K]) -> K | None:
     """The key that _write_cursor was given; raise InvalidRequest for a cursor that is none of that listing."""
-    key = decode_cursor(listing, cursor)
-    return msgspec.json.decode(key, type=kind) if key else None
+    if cursor is None:
+        return None
+    try:
+        return msgspec.json.decode(decode_cursor(listing, cursor), type=kind)
+    except msgspec.DecodeError:
+        raise unusable_cursor() from None

@@ -39,7 +39,12 @@ class _Filters(Listing, frozen=True, kw_only=True):
     """Which records are meant."""
 
     project: str | None = None
-    version: str | None = None
+    version: (
+        Annotated[
+            str, msgspec.Meta(description="as `==` reads it: `3.1.0` is `3.1`, and `1.0` has `1.0+cpu`, too")
+        ]
+        | None
+    ) = None
     filename: str | None = None
     client: Annotated[str, msgspec.Meta(description="an address, or a pseudonym as in answers")] | None = None
     user: Annotated[str, msgspec.Meta(description="a token's name")] | None = None
@@ -74,7 +79,9 @@ class CountsQuery(_Filters, frozen=True, kw_only=True):
 
     by: Annotated[
         str,
-        msgspec.Meta(description="fields of a record, separated by commas, and `day`; `project` by default"),
+        msgspec.Meta(
+            description="fields of a record, separated by commas, and `day`, each once; `project` by default"
+        ),
     ] = "project"
 
 
@@ -124,7 +131,8 @@ def list_usage(call: Call[UsageQuery, None]) -> Response:
 def count_usage(call: Call[CountsQuery, None]) -> Response:
     """Count requests by some of their fields, most first.
 
-    For each group: how many, by how many clients, bytes, first and last.
+    For each group: how many, by how many clients, bytes, first and last. Requests that come after the first page are not
+    counted on later ones, so they move no group to another page.
     """
     query = call.query
     by = [name.strip() for name in query.by.split(",")]
