@@ -36,7 +36,7 @@ def json_body(*entries: Any, **fields: Any) -> bytes:
 def html_body(*links: str, head: str = "") -> bytes:
     """An HTML page of whole `<a>` elements."""
     body = "<br>\n".join(links)
-    return f"<!DOCTYPE html>\n<html><head>{head}<title>x</title></head><body>{body}</body></html>".encode()
+    return f"<!DOCTYPE html>\n<html><head>{head}<title>Links for x</title></head><body>{body}</body></html>".encode()
 
 
 def html_link(filename: str = WHEEL, attributes: str = "", *, href: str | None = None) -> str:

@@ -310,9 +310,12 @@ def test_odd_charsets(charset: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
         b"<html></html>",
+        b"<!DOCTYPE html><html><body></body></html>",
         b"<!DOCTYPE html><html><body><h1>Links for demo</h1></body></html>",
+        b"<title>corp/dev: links for demo</title><h1>corp/dev: links for demo</h1>",
+        b"<title>Demo</title><h1>demo</h1>",
+        b"<h1>Index of /simple/demo/</h1><hr><pre></pre>",
         b'<a href="../">../</a>',
         html_body(head=VERSION.format("1.0")),
     ],
@@ -334,6 +337,24 @@ def test_empty_page(body: bytes) -> None:
 def test_another_page(body: bytes) -> None:
     """A login form or a list of something else is not a project without files: its index would own every name."""
     with pytest.raises(UnreadablePage, match="no link leads to a distribution file"):
+        read(body, PageFormat.TEXT)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\n",
+        b"Service temporarily down for maintenance",
+        b"<html><title>503</title><body><h1>Service temporarily down for maintenance</h1></body></html>",
+        b"<!DOCTYPE html><title>demo</title><p>is being moved</p>",
+        b"<html><body>" + b"x " * 5_000 + b"links for demo</body></html>",
+        b"<!-- links for demo -->",
+    ],
+)
+def test_words_about_something_else(body: bytes) -> None:
+    """What an index says of itself while it is down is not a project without files, and neither is nothing at all."""
+    with pytest.raises(UnreadablePage, match="it has no links, and says something else"):
         read(body, PageFormat.TEXT)
 
 

@@ -521,12 +521,37 @@ def test_failure_does_not_forget(listener: Listener, index: RemoteIndex, clocks:
     first = index.fetch_page(DEMO)
     clocks.seconds += FRESH_S
     listener.answers[f"{HERE}demo/"] = Said(502)
-    with pytest.raises(IndexUnavailable):
-        index.fetch_page(DEMO)
+    assert index.fetch_page(DEMO) is first
+    assert index.is_stale(DEMO)
+    clocks.seconds += FRESH_WHEN_FAILING_S
     listener.answers[f"{HERE}demo/"] = lambda asked: Said(
         304 if asked.headers.get("if-none-match") == '"a"' else 500
     )
     assert index.fetch_page(DEMO) is first
+    assert not index.is_stale(DEMO)
+
+
+@pytest.mark.parametrize("status", [400, 401, 408, 421, 451, 501, 520, 530, 599])
+def test_status_that_nginx_has_no_stale_copy_for(
+    listener: Listener, make_index: Callable[..., RemoteIndex], clocks: Clocks, status: int
+) -> None:
+    """Whatever an index answers that is neither yes nor no, its page goes on for `stale_if_error`, and no longer."""
+    index = make_index(page_ttl_s=10, stale_if_error_s=100)
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0"))
+    assert versions_of(index) == ["1.0"]
+    listener.answers[f"{HERE}demo/"] = listener.answers[f"{HERE}other/"] = Said(status)
+    for seconds in (FRESH_S, 100.0):
+        clocks.seconds += seconds
+        assert versions_of(index) == ["1.0"]
+        assert index.is_stale(DEMO)
+    with pytest.raises(IndexUnavailable, match=str(status)):
+        index.fetch_page(OTHER)
+    clocks.seconds += 10
+    with pytest.raises(IndexUnavailable, match=str(status)):
+        index.fetch_page(DEMO)
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0", "2.0"))
+    assert versions_of(index) == ["1.0", "2.0"]
+    assert not index.is_stale(DEMO)
 
 
 class Hanging:

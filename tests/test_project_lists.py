@@ -97,9 +97,11 @@ def test_index_away(source: Source) -> None:
     """While its index is away the last list goes on for `stale_if_error`, and the index is not asked each time."""
     kept = source.keeper()
     kept.names()
+    assert not kept.is_stale()
     source.error = IndexUnavailable("public", "gone")
     source.seconds += 2 * TTL_S
     assert [names_of(kept), names_of(kept)] == [["a"], ["a"]]
+    assert kept.is_stale()
     assert source.loads == 2
     source.seconds += RETRY_S
     assert names_of(kept) == ["a"]
@@ -110,6 +112,7 @@ def test_index_away(source: Source) -> None:
     source.error, source.names = None, ["b"]
     source.seconds += RETRY_S
     assert names_of(kept) == ["b"]
+    assert not kept.is_stale()
 
 
 def test_index_has_moved(source: Source) -> None:
@@ -142,6 +145,7 @@ def test_stale_in_nginx(source: Source) -> None:
     started = source.seconds
     while source.seconds - started <= STALE_S:
         assert names_of(kept) == ["a"]
+        assert kept.is_stale()
         source.seconds += 2 * TTL_S
     source.seconds += STALE_S
     with pytest.raises(IndexUnavailable, match="away for longer"):

@@ -141,7 +141,8 @@ def test_stale_page_goes_on(new_stack: Callable[..., Stack]) -> None:
         )
         assert stack.page("demo").filenames == [wheel.filename]
         assert stack.file("demo", wheel.filename).body == wheel.data
-        assert stack.page("absent").status in AWAY
+        absent = stack.page("absent")
+        assert (absent.status in AWAY, absent.headers["X-Decider-Degraded"]) == (True, "index")
         ready = stack.get("/readyz")
         assert ready.status == 200
         stack.add_rule(action="block", project="demo")
@@ -206,6 +207,30 @@ def test_readyz_names_what_fails(new_stack: Callable[..., Stack]) -> None:
         assert stack.get("/healthz").status == 200
         corp.come_up()
         eventually(stack.is_ready, within_s=15)
+
+
+def test_internal_index_that_says_back_soon(new_stack: Callable[..., Stack], own_index: FakeIndex) -> None:
+    """An internal index that answers every name with words about itself takes no name, and is not passed over either."""
+    with FakeIndex() as corp:
+        stack = new_stack(
+            index_url=own_index.url,
+            tables=f'[indexes.corp]\nurl = "{corp.url}"\ninternal = true\n',
+            default=("corp", "public"),
+        )
+        stack.start()
+        wheel = own_index.add("demo", make_wheel("demo", "1.0"))
+        words = b"<html><body>Service temporarily down for maintenance</body></html>"
+        for said in (words, b""):
+            corp.switch("/simple/*", body(said, "text/html"))
+            answer = stack.page("demo")
+            assert answer.status in AWAY
+            assert "corp" in (detail := answer.json()["detail"])
+            assert "it has no links" in detail
+            assert stack.file("demo", wheel.filename).status in AWAY
+        assert stack.api("GET", "/rules", action="own").json()["items"] == []
+        corp.behave()
+        eventually(lambda: stack.page("demo").status == 200, within_s=15, what="recovery")
+        assert stack.file("demo", wheel.filename).body == wheel.data
 
 
 # decider

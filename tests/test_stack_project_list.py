@@ -91,14 +91,22 @@ def test_list_follows_its_index(brief: Stack, own_index: FakeIndex) -> None:
 def test_list_of_an_index_that_is_away(brief: Stack, own_index: FakeIndex) -> None:
     """The last list goes on while its index is away, also after a restart with empty caches; without one it is 503."""
     own_index.add("first", make_wheel("first", "1.0"))
-    assert listed(ask(brief)) == {"first"}
+    before = ask(brief)
+    assert listed(before) == {"first"}
+    assert "X-Decider-Degraded" not in before.headers
     own_index.switch("/simple/", status(503))
     brief.stop()
     for path in sorted((brief.data_dir / "cache").rglob("*"), reverse=True):
         if path.is_file():
             path.unlink()
     brief.start()
-    assert listed(ask(brief)) == {"first"}
+
+    def degraded() -> Answer | None:
+        answer = ask(brief)
+        assert listed(answer) == {"first"}
+        return answer if answer.headers.get("X-Decider-Degraded") == "index" else None
+
+    eventually(degraded, within_s=10, what="the header")
 
 
 def test_no_list_to_be_had(own_stack: Stack, own_index: FakeIndex) -> None:

@@ -79,6 +79,14 @@ class ProjectList:
             return self._opened(state)
         return self._opened(self._renewed_if_possible(state))
 
+    def is_stale(self) -> bool:
+        """Whether the last list stands in for one that cannot be had."""
+        state = self._state()
+        if state is None:
+            return False
+        is_old = not 0 <= self._wall_clock() - state.loaded_at < self._ttl_s
+        return state.stale_since is not None or (is_old and self._failed is not None)
+
     # -- Renewing
 
     def _renew_quietly(self, state: _State) -> None:

@@ -118,6 +118,8 @@ class RemoteIndex:
 
     def is_stale(self, project: NormalizedName) -> bool:
         """As Index.is_stale."""
+        if not project:
+            return self._list.is_stale()
         entry = self._entries.get(project)
         return entry is not None and entry.stale_since is not None
 
@@ -171,11 +173,14 @@ class RemoteIndex:
                 raise
             fresh = self._loopback.get(project, refresh=True, timeout_s=self._left(give_up_at))
             return self._keep(project, fresh, entry)
+        except (IndexUnavailable, IndexTimeout) as error:
+            return self._go_on(project, entry, error)
 
     def _go_on(self, project: NormalizedName, entry: _Entry | None, error: DeciderError) -> _Entry:
         """What is known, as long as it may be served stale; else raise `error`.
 
-        Of an index that breaks off in the middle of an answer nginx gives no stale copy: it has passed on the beginning.
+        nginx gives no stale copy where the index breaks off in the middle of an answer, whose beginning has been passed
+        on, nor for most statuses (proxy_cache_use_stale names six): 520 and others, say, of a host that stands before it.
         """
         now = self._monotonic()
         if entry is None:
@@ -184,7 +189,7 @@ class RemoteIndex:
         since = since if entry.stale_since is None else entry.stale_since
         if now - since > self._settings.stale_if_error_s:
             raise error
-        log.warning("index.broke_off", extra={"index": self.name, "project": project, "cause": str(error)})
+        log.warning("index.page_stale", extra={"index": self.name, "project": project, "cause": str(error)})
         stale = msgspec.structs.replace(entry, stale_since=since, fresh_until=now + FRESH_WHEN_FAILING_S)
         self._store(project, stale)
         return stale

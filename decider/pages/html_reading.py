@@ -13,6 +13,7 @@ from itertools import chain
 from urllib.parse import unquote
 
 import msgspec
+from packaging.utils import canonicalize_name
 
 from decider.errors import UnreadablePage
 from decider.files import FileType, file_type
@@ -27,6 +28,9 @@ _CONSTRUCTS_PER_LINK = 16  #: tags, attributes, texts and comments: real pages h
 _CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1", "latin1", "windows-1252"}
 #: What installers of old took besides wheels and sdists, and variants (STANDARDS T66, T67); other links are navigation.
 _OTHER_FILES = (".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg", "-variants.json")
+#: What the pages of an index and the listings of a directory call themselves, where they list nothing.
+_TITLES = ("links for", "index of", "listing for", "simple index")
+_MAX_TEXT = 2_000  #: characters that are looked at for one of them
 #: Links of directory listings that say nothing about what the page is.
 _NEUTRAL = frozenset({"", "/", ".", "./", "..", "../"})
 
@@ -110,6 +114,17 @@ class _PageParser(_Parser):
     def __init__(self, index: str) -> None:
         super().__init__(index, MAX_FILES)
         self.links: list[_Attributes] = []
+        self.text = ""  #: its beginning
+        self.has_tags = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        super().handle_starttag(tag, attrs)
+        self.has_tags = True
+
+    def handle_data(self, data: str) -> None:
+        super().handle_data(data)
+        if len(self.text) < _MAX_TEXT:
+            self.text += f"{data[:_MAX_TEXT]} "
 
     def add_link(self, attributes: _Attributes) -> None:
         if len(self.links) == MAX_FILES:
@@ -179,9 +194,10 @@ def _decode(body: bytes, charset: str, index: str) -> str:
 
 
 def _require_page(parser: _PageParser, listing: Listing) -> None:
-    """Raise UnreadablePage for a login form or a list of something else.
+    """Raise UnreadablePage for a login form, a list of something else, or words about something else ("back soon").
 
-    An index that answers every name so would otherwise be taken to have every project, and to own it.
+    An index that answers every name so would otherwise be taken to have every project, and to own it; and its good pages
+    would become empty ones.
     """
     if (
         listing.files
@@ -193,6 +209,18 @@ def _require_page(parser: _PageParser, listing: Listing) -> None:
         (attributes.get("href") or "").strip() not in _NEUTRAL for attributes in parser.links
     ):
         raise UnreadablePage(listing.index, "no project page in HTML: no link leads to a distribution file")
+    if not _is_empty_page(parser, listing.project):
+        raise UnreadablePage(
+            listing.index, "no project page in HTML: it has no links, and says something else"
+        )
+
+
+def _is_empty_page(parser: _PageParser, project: str) -> bool:
+    """Whether a page without files is that of a project without files: by its title, its name alone, or silence."""
+    text = " ".join(parser.text.split()).lower()
+    if any(title in text for title in _TITLES) or parser.links:
+        return True
+    return parser.has_tags and all(canonicalize_name(word) == project for word in text.split())
 
 
 def _is_distribution(filename: str) -> bool:

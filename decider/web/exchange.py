@@ -118,6 +118,7 @@ def answer(decide: Callable[[], dict[str, str] | Refused]) -> Response:
         if isinstance(error, IndexError_):
             # (!) With the question: to word it by asking that index again would take as long again, past 30 s.
             headers["Failed"] = json.dumps(problem_members(error))
+            headers["Degraded"] = "index"
     finally:
         note_decision(request.path.rpartition("/")[2], verdict, time.perf_counter() - started)
     response = Response(status=status, headers=headers)
