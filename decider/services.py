@@ -4,9 +4,10 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from decider.errors import CannotStart
+from decider.errors import CannotStart, StoreUnavailable
 from decider.index import Index
 from decider.index.local import LocalIndex
 from decider.index.loopback import Observe, observe_nothing
@@ -20,7 +21,7 @@ from decider.settings import IndexSettings, Settings
 from decider.snapshots import SnapshotKeeper
 from decider.store import Store, open_store
 from decider.usage.alarm import alarm_of
-from decider.usage.reading import Usage
+from decider.usage.reading import Usage, clients_of
 from decider.webhooks import WebhookSender
 from decider.worker_user import WorkerUser, worker_user
 from decider.writes import PendingWrites
@@ -62,7 +63,12 @@ def build(
         for index in settings.indexes
     }
     keeper = SnapshotKeeper(store, max_policy_age_s=settings.max_policy_age_s)
-    writes = PendingWrites(store, clock=clock, lock_file=data_dir / "run" / "claims.lock")
+    writes = PendingWrites(
+        store,
+        clock=clock,
+        lock_file=data_dir / "run" / "claims.lock",
+        name_client=partial(_client_name, settings),
+    )
     repositories = Repositories(
         settings, store, indexes, clock=clock, keeper=keeper, writes=writes, offers=_offers(settings)
     )
@@ -96,6 +102,14 @@ def start_background(parts: Services, *, report: Callable[[], None]) -> threadin
         daemon=True,
     ).start()
     return stopping
+
+
+def _client_name(settings: Settings, address: str) -> str:
+    """What reviews call a client: as the records of usage do. Raise StoreUnavailable."""
+    try:
+        return clients_of(settings).name(address)
+    except OSError as error:
+        raise StoreUnavailable(f"the key for pseudonyms: {error.strerror}") from error
 
 
 def _repeat(report: Callable[[], None], stopping: threading.Event) -> None:

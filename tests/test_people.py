@@ -135,7 +135,8 @@ def test_no_such_project(client: FlaskClient, project: str) -> None:
 def test_index_away(client: FlaskClient, harness: Harness) -> None:
     """Where the index cannot be asked nothing is explained: 503."""
     harness.internal.error = IndexUnavailable("internal", "away")
-    assert why(client).status_code == 503
+    answer = why(client)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
 
 
 def test_repository(client: FlaskClient, harness: Harness) -> None:

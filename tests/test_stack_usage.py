@@ -339,3 +339,7 @@ def test_pseudonyms(new_stack: Callable[..., Stack], own_index: FakeIndex) -> No
     (found,) = wait_for(stack, 1, project="demo")
     assert found["client"].startswith("p-")
     assert records(stack, client="127.0.0.1") == [found]
+    stack.add_rule(action="hold", project="demo", reason="look first")
+    eventually(lambda: stack.file("demo", wheel.filename).status == 403, within_s=PROMISE_S)
+    (review,) = eventually(lambda: stack.api("GET", "/reviews").json()["items"], within_s=5)
+    assert review["requested_by"] == [found["client"]]

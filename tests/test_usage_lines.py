@@ -2,6 +2,7 @@
 
 import hmac
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -303,9 +304,13 @@ def test_older_names(asked: str) -> None:
 
 
 def test_key(tmp_path: Path) -> None:
-    """The key is made once, for nobody else to read."""
-    assert load_key(tmp_path) is None
-    key = make_key(tmp_path)
+    """The key is made once, whoever comes at the same time, for nobody else to read."""
+    folder = tmp_path / "usage"
+    assert load_key(folder) is None
+    with ThreadPoolExecutor(8) as pool:
+        (key,) = set(pool.map(make_key, [folder] * 8))
     assert len(key) == 64
-    assert make_key(tmp_path) == key == load_key(tmp_path)
-    assert (tmp_path / KEY_FILE).stat().st_mode & 0o077 == 0
+    assert make_key(folder) == key == load_key(folder)
+    assert folder.stat().st_mode & 0o077 == 0
+    assert [path.name for path in folder.iterdir()] == [KEY_FILE]
+    assert (folder / KEY_FILE).stat().st_mode & 0o077 == 0

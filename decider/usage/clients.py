@@ -7,6 +7,8 @@ mode 0600, and has to be the same on every node that shares a folder.
 import hmac
 import os
 import secrets
+import tempfile
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -21,16 +23,17 @@ _HEX = 32  #: digits of a pseudonym: 128 bits
 
 def make_key(folder: Path) -> bytes:
     """The key in `folder`, made now where there is none; raise OSError."""
-    try:
-        descriptor = os.open(folder / KEY_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return (folder / KEY_FILE).read_bytes().strip()
-    key = secrets.token_hex(32).encode()
-    with os.fdopen(descriptor, "wb") as handle:
-        handle.write(key + b"\n")
-        handle.flush()
-        os.fsync(handle.fileno())
-    return key
+    if (known := load_key(folder)) is not None:
+        return known
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Whole before it has its name: whoever reads it meanwhile must not take a part of it for the key.
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{KEY_FILE}.") as fresh:  # mode 0600
+        fresh.write(secrets.token_hex(32).encode() + b"\n")
+        fresh.flush()
+        os.fsync(fresh.fileno())
+        with suppress(FileExistsError):  # another process was first
+            (folder / KEY_FILE).hardlink_to(fresh.name)
+    return (folder / KEY_FILE).read_bytes().strip()
 
 
 def load_key(folder: Path) -> bytes | None:

@@ -17,12 +17,11 @@ from typing import Protocol
 from decider.errors import UsageUnavailable
 from decider.metrics import meters
 from decider.settings import Settings
-from decider.usage.clients import Clients, make_key
 from decider.usage.columns import Row
 from decider.usage.following import LOG, Log, logs_in, nginx_pid, reopen, turn_over
 from decider.usage.keeping import Keeper
 from decider.usage.lines import Line, fetch_of, read_line, row_of
-from decider.usage.reading import local_folder, parts_folder
+from decider.usage.reading import clients_of, local_folder, parts_folder
 from decider.usage.staging import Place, Staging
 
 __all__ = ["Collector"]
@@ -79,7 +78,7 @@ class Collector:
         self._local = local_folder(settings)
         try:
             self._local.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._clients = Clients(make_key(self._local) if settings.usage.pseudonymise else None)
+            self._clients = clients_of(settings)
         except OSError as error:
             raise UsageUnavailable(f"{self._local}: {error}") from error
         self._turn_s = TURN_PSEUDONYMISED_S if settings.usage.pseudonymise else TURN_S

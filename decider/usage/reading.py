@@ -28,7 +28,7 @@ from decider.usage.answers import (
     as_record,
     as_seen_file,
 )
-from decider.usage.clients import Clients, load_key
+from decider.usage.clients import Clients, load_key, make_key
 from decider.usage.engine import QUERY_S, Engine, open_engine
 from decider.usage.filters import EVERYTHING, Condition, UsageFilter, condition_of, pattern_condition
 from decider.usage.parts import list_parts, locked
@@ -36,7 +36,7 @@ from decider.usage.queries import EXPOSURE, EXPOSURE_KEY, FILES, LATEST, LIST, T
 from decider.usage.records import UsageRecord, from_micros, to_micros
 from decider.usage.staging import DATABASE, Staging
 
-__all__ = ["Usage", "local_folder", "parts_folder"]
+__all__ = ["Usage", "clients_of", "local_folder", "parts_folder"]
 
 K = TypeVar("K")
 
@@ -54,6 +54,11 @@ def local_folder(settings: Settings) -> Path:
 def parts_folder(settings: Settings) -> Path:
     """Where the columnar files are."""
     return Path(settings.usage.folder) if settings.usage.folder else local_folder(settings)
+
+
+def clients_of(settings: Settings) -> Clients:
+    """What clients are called from now on; makes the key where they are pseudonymised and there is none. Raise OSError."""
+    return Clients(make_key(local_folder(settings)) if settings.usage.pseudonymise else None)
 
 
 class Usage:

@@ -16,7 +16,7 @@ from decider.errors import DeciderError, FileNotListed, InvalidName
 from decider.names import parse_project_name
 from decider.web import services
 from decider.web.exchange import CHALLENGE, authenticated_reader
-from decider.web.problems import CONTENT_TYPE, problem_members
+from decider.web.problems import CONTENT_TYPE, RETRY_AFTER_S, problem_members
 
 __all__ = ["blueprint"]
 
@@ -50,6 +50,8 @@ def why() -> Response:
         response = Response(msgspec.json.encode(answer), status=status, content_type=content_type)
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = CHALLENGE
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = RETRY_AFTER_S
     response.headers["Cache-Control"] = "no-store"
     response.headers["Vary"] = "Accept"
     response.headers["X-Content-Type-Options"] = "nosniff"

@@ -48,6 +48,7 @@ from decider.errors import (
 
 __all__ = [
     "CONTENT_TYPE",
+    "RETRY_AFTER_S",
     "TABLE",
     "Row",
     "problem",
@@ -62,7 +63,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
-_RETRY_AFTER_S = "5"
+RETRY_AFTER_S = "5"
 _TYPES = "/api/v1/docs#problem-"  #: where the types are described; RFC 9457, 3.1.1 permits a path
 
 
@@ -162,7 +163,7 @@ def problem_of(members: Mapping[str, Any]) -> Response:
     """The answer whose body has these members, as problem_members gives them."""
     response = problem(**members)
     if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers["Retry-After"] = _RETRY_AFTER_S
+        response.headers["Retry-After"] = RETRY_AFTER_S
     return response
 
 

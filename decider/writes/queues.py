@@ -26,11 +26,19 @@ RETRY_S = 1.0
 class PendingWrites:
     """The queue of one process; `run` drains it in a thread of its own."""
 
-    def __init__(self, store: Store, *, clock: Callable[[], datetime], lock_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], datetime],
+        lock_file: Path | None = None,
+        name_client: Callable[[str], str] = str,
+    ) -> None:
+        """`name_client`: from a client's address to what reviews call it; it may raise StoreUnavailable."""
         self._wake = threading.Event()
         self._claims = ClaimQueue(store, clock=clock, lock_file=lock_file)
         self._first_seen = FirstSeen(store, clock=clock, wake=self._wake.set)
-        self._reviews = ReviewQueue(store)
+        self._reviews = ReviewQueue(store, name_client=name_client)
         self._writers = (self._claims.write, self._first_seen.write, self._reviews.write)
 
     def claim(

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 import msgspec
@@ -47,8 +47,9 @@ class _Wanted(msgspec.Struct):
 class ReviewQueue:
     """Review requests that the store does not know yet."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, name_client: Callable[[str], str]) -> None:
         self._store = store
+        self._name_client = name_client
         self._lock = threading.Lock()
         self._reviews: dict[_Key, _Wanted] = {}
 
@@ -89,9 +90,10 @@ class ReviewQueue:
         """Write it client by client; what was written is no longer `wanted`, though the store fail at the next one."""
         while wanted.count > 0:
             client = next(iter(wanted.clients), None)
+            name = None if client is None else self._name_client(client)
             count = wanted.count - max(len(wanted.clients) - 1, 0)
             self._store.request_review(
-                **msgspec.structs.asdict(key), client=client, at=wanted.last_at, count=count
+                **msgspec.structs.asdict(key), client=name, at=wanted.last_at, count=count
             )
             wanted.count -= count
             if client is not None:
