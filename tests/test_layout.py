@@ -18,7 +18,7 @@ COLUMNS: tuple[frozenset[str], ...] = tuple(
     frozenset(column.split())
     for column in (
         "__init__ errors addresses record_names tokens logs metrics processes run_files",
-        "names pip_config children nginx_program run_locks",
+        "names pip_config children nginx_program run_locks cached_files",
         "files certificates requirements_files",
         "pages rules",
         "decision settings",

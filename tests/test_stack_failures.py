@@ -14,6 +14,8 @@ import pytest
 
 from tests.fake_index import (
     FakeIndex,
+    Reply,
+    _Handler,
     body,
     close_connection,
     gzip_bomb,
@@ -207,6 +209,26 @@ def test_readyz_names_what_fails(new_stack: Callable[..., Stack]) -> None:
         assert stack.get("/healthz").status == 200
         corp.come_up()
         eventually(stack.is_ready, within_s=15)
+
+
+@pytest.mark.parametrize("said", [b"down for maintenance", b"", b"PK" * 10_000])
+def test_wrong_file_in_chunks(stack: Stack, index: FakeIndex, project: str, said: bytes) -> None:
+    """An answer in chunks that ends properly, but is not as long as the page says, does not stay in the cache."""
+    wheel = index.add(project, make_wheel(project, "1.0"))
+    path = f"/files/{project}/{wheel.filename}"
+
+    def in_chunks(_: Reply, wire: _Handler) -> None:
+        wire.send_reply(Reply(200, {"Transfer-Encoding": "chunked"}))
+        wire.wfile.write(b"%x\r\n%s\r\n" % (len(said), said) if said else b"")
+        wire.wfile.write(b"0\r\n\r\n")
+
+    index.switch(path, in_chunks)
+    assert stack.file(project, wheel.filename).body == said
+    index.behave()
+    eventually(lambda: stack.file(project, wheel.filename).body == wheel.data, within_s=5, what="the file")
+    count = len(index.requests(path))
+    assert stack.file(project, wheel.filename).body == wheel.data
+    assert len(index.requests(path)) == count
 
 
 def test_internal_index_that_says_back_soon(new_stack: Callable[..., Stack], own_index: FakeIndex) -> None:

@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response
 
+from decider.cached_files import discard_if_not
+from decider.caches import cache_folder
 from decider.decision import FileDecision, Verdict, list_page, refusal_phrase
 from decider.pages import PageFormat, render_page
 from decider.repository import LocatedDecision
@@ -61,6 +63,8 @@ def decide_file() -> Response:
         said = {RECORD_HEADER: decided_header(located.decision, requested=argument("X-Decider-File"))}
         if verdict.is_refusal or place is None:
             return Refused(said | {VERDICT_HEADER: verdict if verdict.is_refusal else "absent"})
+        if place.size is not None and place.url:
+            discard_if_not(cache_folder(services().settings), place.key, size=place.size)
         # Each header is read with each request that nginx answers from its caches: none that is empty, or that says
         # what goes without saying.
         headers = said | {
