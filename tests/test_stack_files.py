@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.fake_index import FakeIndex, Reply, _Handler, body, redirect, status, truncate
+from tests.fake_index import Behaviour, FakeIndex, Reply, _Handler, body, headers, redirect, status, truncate
 from tests.stack import JSON_TYPE, PROMISE_S, Stack, eventually, system_trust
 from tests.uploads import Distribution, make_sdist, make_wheel, sha256
 
@@ -273,6 +273,45 @@ def test_chunked_file_is_kept(stack: Stack, index: FakeIndex, project: str) -> N
     for _ in range(3):
         assert stack.get(path).body == wheel.data
     assert len(index.requests(path)) == before + 1
+
+
+@pytest.mark.parametrize("states_size", [True, False])
+@pytest.mark.parametrize("companion", ["", ".metadata"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        body(b"", "application/octet-stream"),
+        body(b"<html>back soon", "text/html"),
+        body(b"<html>back soon", "Text/HTML; charset=utf-8"),
+        body(b"<html>back soon", "application/xhtml+xml"),
+        lambda reply, wire: wire.send_reply(replace(reply, headers={"Content-Type": "text/html"})),
+        lambda _, wire: wire.send_reply(
+            Reply(200, {"Content-Type": "text/html", "Transfer-Encoding": "chunked"}, b"2\r\nno\r\n0\r\n\r\n")
+        ),
+    ],
+    ids=["empty", "page", "charset", "xhtml", "right length", "chunked"],
+)
+def test_wrong_200(
+    stack: Stack, index: FakeIndex, project: str, wrong: Behaviour, *, companion: str, states_size: bool
+) -> None:
+    """An empty answer, or a web page, in place of a file or a companion is not kept, whether or not its size is known."""
+    wheel = index.add(project, make_wheel(project, "1.0"), omit=() if states_size else ("size",))
+    path = f"/files/{project}/{wheel.filename}{companion}"
+    index.switch(path, wrong)
+    stack.get(path)
+    index.behave()
+    for _ in range(2):
+        assert stack.get(path).body == (wheel.metadata if companion else wheel.data)
+    assert len([seen for seen in index.requests(path) if seen.path == path]) == 2
+
+
+def test_text_is_kept(stack: Stack, index: FakeIndex, project: str) -> None:
+    """Other types say nothing against a file or a companion: what comes as text is kept."""
+    wheel = index.add(project, make_wheel(project, "1.0"))
+    for path in (f"/files/{project}/{wheel.filename}", f"/files/{project}/{wheel.filename}.metadata"):
+        index.switch(path, headers({"Content-Type": "text/plain; charset=utf-8"}))
+        answers = {stack.get(path).body for _ in range(3)}
+        assert (len(answers), len(index.requests(path))) == (1, 1)
 
 
 @pytest.mark.parametrize("code", [500, 503, 429, 403, 404])
