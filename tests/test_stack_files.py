@@ -91,6 +91,51 @@ def test_conditional_requests(stack: Stack, published: Published) -> None:
     assert (other.status, other.body) == (200, wheel.data)
 
 
+def test_preconditions(stack: Stack, published: Published, index: FakeIndex) -> None:
+    """If-Match and If-Unmodified-Since that do not hold are 412, cold and warm, and no failure of an index (RFC 9110, 13.1)."""
+    project, wheel = published.project, published.wheel
+    for path in (f"/files/{project}/{wheel.filename}", f"/files/{project}/{wheel.filename}.metadata"):
+        index.switch(path, headers({"Last-Modified": "Sat, 03 Feb 2024 04:05:06 GMT"}))
+        for _ in range(2):
+            for failing in (
+                {"If-Match": '"other"'},
+                {"If-Match": '"other", W/"another"'},
+                {"If-Unmodified-Since": "Thu, 01 Jan 1998 00:00:00 GMT"},
+            ):
+                for method in ("GET", "HEAD"):
+                    answer = stack.get(path, failing, method=method)
+                    assert answer.status == 412
+                    assert answer.headers.get_all("Content-Type") == ["application/problem+json"]
+                    assert "X-Decider-Degraded" not in answer.headers
+                    assert method == "HEAD" or answer.json()["status"] == 412
+            for holding in ({"If-Match": "*"}, {"If-Unmodified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"}):
+                answer = stack.get(path, holding)
+                assert (answer.status, answer.body) == (
+                    200,
+                    wheel.metadata if path.endswith("metadata") else wheel.data,
+                )
+    page = stack.get(f"/simple/{project}/", {"If-Match": '"other"'})
+    assert (page.status, page.content_type) == (412, "application/problem+json")
+    etag = stack.get(f"/simple/{project}/").headers["ETag"]
+    assert stack.get(f"/simple/{project}/", {"If-Match": etag}).status == 200
+
+
+def test_precondition_of_an_upstream(stack: Stack, index: FakeIndex, project: str) -> None:
+    """A 412 of an index, or of where it redirects to, is its failure: it has seen no condition of a client."""
+    wheel = index.add(project, make_wheel(project, "1.0"))
+    path = f"/files/{project}/{wheel.filename}"
+    for behaviour in (status(412), redirect("/elsewhere")):
+        index.switch("/elsewhere", status(412))
+        index.switch(path, behaviour)
+        for conditions in ({}, {"If-Match": '"other"'}):
+            answer = stack.get(path, conditions)
+            assert (answer.status, answer.headers["X-Decider-Degraded"]) == (502, "index")
+    index.switch("/elsewhere", body(wheel.data, "application/zip", ETag='"one"'))
+    eventually(lambda: stack.get(path, {"If-Match": '"other"'}).status == 412, within_s=5)
+    assert stack.get(path).body == wheel.data
+    assert stack.get(path, {"If-Match": '"other"'}).status == 412
+
+
 def test_core_metadata(stack: Stack, published: Published) -> None:
     """`.metadata` is the wheel's METADATA, of the digest that the page names (T76, S37)."""
     project, wheel = published.project, published.wheel
