@@ -426,6 +426,27 @@ def test_client_headers_go_nowhere(settings: Settings) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("variant", ["ordinary", *VARIANTS])
+def test_every_way_to_the_decider_is_limited(folder: Path, settings: Settings, variant: str) -> None:
+    """Whatever a client may ask the decider for counts towards its share, and says so in the same words."""
+    fields = variants(folder).get(variant, {})
+    public, *_ = blocks(render(changed(settings, **fields)), "server")
+    asking = {
+        name: body
+        for name, body in blocks(public[1], "location")
+        if "proxy_pass http://decider" in body or "auth_request " in body
+        if not name.startswith("@") and not re.search(r"^\s*internal;", body, re.MULTILINE)
+    }
+    assert len(asking) >= 10
+    for name, body in asking.items():
+        for directive in (
+            "limit_req zone=requests ",
+            "limit_conn connections ",
+            "error_page 429 = @too_many;",
+        ):
+            assert directive in body, name
+
+
 def test_loopback_listener_is_for_this_machine(settings: Settings) -> None:
     """What serves raw pages refuses whoever comes from elsewhere, and serves no file."""
     _, internal = blocks(render(settings), "server")

@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -267,7 +268,8 @@ def test_one_address_gets_a_fair_share(
     """An address that asks for far more than its share is told 429 and when to come back; others go on."""
     assert wheel
     stack = new_stack(
-        index_url=own_index.url, top='trusted_proxies = ["127.0.0.1"]\nmax_requests_per_s = 1000'
+        index_url=own_index.url,
+        top='trusted_proxies = ["127.0.0.1"]\nmax_requests_per_s = 1000\npublic_metrics = true',
     )
     stack.start()
 
@@ -295,6 +297,53 @@ def test_one_address_gets_a_fair_share(
     }
     assert ask("203.0.113.9", 1)[0].status == 200
     assert_few_rulesets_at_once(stack)
+    assert_one_share_of_everything(stack)
+
+
+def assert_one_share_of_everything(stack: Stack) -> None:
+    """Who has used up the share with pages gets nothing else of the decider either, while others do."""
+    paths = (
+        "/simple/Demo/",
+        "/files/Demo/demo-1.0.tar.gz",
+        "/pypi/Demo/json",
+        "/api/v1/rules",
+        "/readyz",
+        "/metrics",
+    )
+    page = b"GET /simple/demo/ HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n"
+    ended = threading.Event()
+
+    def flood() -> None:
+        while not ended.is_set():
+            with socket.create_connection(("127.0.0.1", stack.port), timeout=10) as made:
+                for _ in range(40):
+                    made.sendall(page * 200)
+                    answers, begun = 0, b""
+                    while answers < 200 and not ended.is_set():
+                        got = begun + made.recv(1 << 20)
+                        answers += got.count(b"HTTP/1.1 ")
+                        begun = got[-8:]
+
+    with ThreadPoolExecutor(2) as pool:
+        flooding = [pool.submit(flood) for _ in range(2)]
+        try:
+            for path in paths:
+                refused = eventually(
+                    lambda path=path: (  # type: ignore[misc]
+                        got
+                        if (got := stack.get(path, {"X-Forwarded-For": "192.0.2.9"})).status == 429
+                        else None
+                    ),
+                    within_s=20,
+                    what=path,
+                )
+                assert (refused.headers["Retry-After"], "its share" in refused.text) == ("1", True), path
+                other = stack.get(path, {"X-Forwarded-For": "192.0.2.10"})
+                assert other.status in {200, 301, 401}, path
+        finally:
+            ended.set()
+    for one in flooding:
+        one.result()
 
 
 def assert_few_rulesets_at_once(stack: Stack) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.fake_index import FakeIndex, Reply, _Handler, body, redirect, status, truncate
+from tests.fake_index import Behaviour, FakeIndex, Reply, _Handler, body, headers, redirect, status, truncate
 from tests.stack import JSON_TYPE, PROMISE_S, Stack, eventually, system_trust
 from tests.uploads import Distribution, make_sdist, make_wheel, sha256
 
@@ -89,6 +89,51 @@ def test_conditional_requests(stack: Stack, published: Published) -> None:
     assert (ranged.status, ranged.body) == (206, wheel.data[:10])
     other = stack.file(project, wheel.filename, Range="bytes=0-9", If_Range='"other"')
     assert (other.status, other.body) == (200, wheel.data)
+
+
+def test_preconditions(stack: Stack, published: Published, index: FakeIndex) -> None:
+    """If-Match and If-Unmodified-Since that do not hold are 412, cold and warm, and no failure of an index (RFC 9110, 13.1)."""
+    project, wheel = published.project, published.wheel
+    for path in (f"/files/{project}/{wheel.filename}", f"/files/{project}/{wheel.filename}.metadata"):
+        index.switch(path, headers({"Last-Modified": "Sat, 03 Feb 2024 04:05:06 GMT"}))
+        for _ in range(2):
+            for failing in (
+                {"If-Match": '"other"'},
+                {"If-Match": '"other", W/"another"'},
+                {"If-Unmodified-Since": "Thu, 01 Jan 1998 00:00:00 GMT"},
+            ):
+                for method in ("GET", "HEAD"):
+                    answer = stack.get(path, failing, method=method)
+                    assert answer.status == 412
+                    assert answer.headers.get_all("Content-Type") == ["application/problem+json"]
+                    assert "X-Decider-Degraded" not in answer.headers
+                    assert method == "HEAD" or answer.json()["status"] == 412
+            for holding in ({"If-Match": "*"}, {"If-Unmodified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"}):
+                answer = stack.get(path, holding)
+                assert (answer.status, answer.body) == (
+                    200,
+                    wheel.metadata if path.endswith("metadata") else wheel.data,
+                )
+    page = stack.get(f"/simple/{project}/", {"If-Match": '"other"'})
+    assert (page.status, page.content_type) == (412, "application/problem+json")
+    etag = stack.get(f"/simple/{project}/").headers["ETag"]
+    assert stack.get(f"/simple/{project}/", {"If-Match": etag}).status == 200
+
+
+def test_precondition_of_an_upstream(stack: Stack, index: FakeIndex, project: str) -> None:
+    """A 412 of an index, or of where it redirects to, is its failure: it has seen no condition of a client."""
+    wheel = index.add(project, make_wheel(project, "1.0"))
+    path = f"/files/{project}/{wheel.filename}"
+    for behaviour in (status(412), redirect("/elsewhere")):
+        index.switch("/elsewhere", status(412))
+        index.switch(path, behaviour)
+        for conditions in ({}, {"If-Match": '"other"'}):
+            answer = stack.get(path, conditions)
+            assert (answer.status, answer.headers["X-Decider-Degraded"]) == (502, "index")
+    index.switch("/elsewhere", body(wheel.data, "application/zip", ETag='"one"'))
+    eventually(lambda: stack.get(path, {"If-Match": '"other"'}).status == 412, within_s=5)
+    assert stack.get(path).body == wheel.data
+    assert stack.get(path, {"If-Match": '"other"'}).status == 412
 
 
 def test_core_metadata(stack: Stack, published: Published) -> None:
@@ -273,6 +318,45 @@ def test_chunked_file_is_kept(stack: Stack, index: FakeIndex, project: str) -> N
     for _ in range(3):
         assert stack.get(path).body == wheel.data
     assert len(index.requests(path)) == before + 1
+
+
+@pytest.mark.parametrize("states_size", [True, False])
+@pytest.mark.parametrize("companion", ["", ".metadata"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        body(b"", "application/octet-stream"),
+        body(b"<html>back soon", "text/html"),
+        body(b"<html>back soon", "Text/HTML; charset=utf-8"),
+        body(b"<html>back soon", "application/xhtml+xml"),
+        lambda reply, wire: wire.send_reply(replace(reply, headers={"Content-Type": "text/html"})),
+        lambda _, wire: wire.send_reply(
+            Reply(200, {"Content-Type": "text/html", "Transfer-Encoding": "chunked"}, b"2\r\nno\r\n0\r\n\r\n")
+        ),
+    ],
+    ids=["empty", "page", "charset", "xhtml", "right length", "chunked"],
+)
+def test_wrong_200(
+    stack: Stack, index: FakeIndex, project: str, wrong: Behaviour, *, companion: str, states_size: bool
+) -> None:
+    """An empty answer, or a web page, in place of a file or a companion is not kept, whether or not its size is known."""
+    wheel = index.add(project, make_wheel(project, "1.0"), omit=() if states_size else ("size",))
+    path = f"/files/{project}/{wheel.filename}{companion}"
+    index.switch(path, wrong)
+    stack.get(path)
+    index.behave()
+    for _ in range(2):
+        assert stack.get(path).body == (wheel.metadata if companion else wheel.data)
+    assert len([seen for seen in index.requests(path) if seen.path == path]) == 2
+
+
+def test_text_is_kept(stack: Stack, index: FakeIndex, project: str) -> None:
+    """Other types say nothing against a file or a companion: what comes as text is kept."""
+    wheel = index.add(project, make_wheel(project, "1.0"))
+    for path in (f"/files/{project}/{wheel.filename}", f"/files/{project}/{wheel.filename}.metadata"):
+        index.switch(path, headers({"Content-Type": "text/plain; charset=utf-8"}))
+        answers = {stack.get(path).body for _ in range(3)}
+        assert (len(answers), len(index.requests(path))) == (1, 1)
 
 
 @pytest.mark.parametrize("code", [500, 503, 429, 403, 404])

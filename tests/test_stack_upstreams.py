@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_index import FakeIndex, Reply, redirect, status
+from tests.fake_index import FakeIndex, Reply, headers, redirect, status
 from tests.stack import JSON_TYPE, PROMISE_S, Stack, eventually
 from tests.uploads import make_wheel
 
@@ -43,6 +43,30 @@ def test_redirected_file(redirecting: Stack, own_index: FakeIndex, object_store:
         assert (answer.status, answer.body) == (200, wheel.data)
     assert len(object_store.requests("/files/")) == 1
     assert redirecting.file("demo", wheel.filename, Range="bytes=0-3").body == wheel.data[:4]
+
+
+LARGE = {"Content-Security-Policy": "default-src " + "x" * 4_000, "X-Report": "y" * 4_000}
+
+
+def test_large_headers(redirecting: Stack, own_index: FakeIndex, object_store: FakeIndex) -> None:
+    """Pages and files come through with 8 kB of headers, and so do 8 kB of a redirect's address, 4 kB of a page's."""
+    direct = own_index.add("demo", make_wheel("demo", "1.0"))
+    moved = object_store.add("demo", make_wheel("demo", "2.0"))
+    own_index.add("demo", moved)
+    signed = make_wheel("demo", "3.0")
+    own_index.add("demo", signed, url=f"{own_index.origin}/files/demo/{signed.filename}?signed={'s' * 3_950}")
+    for path in ("/simple/demo/", f"/files/demo/{direct.filename}", f"/files/demo/{signed.filename}"):
+        own_index.switch(path, headers(LARGE))
+    target = f"{object_store.origin}/files/demo/{moved.filename}"
+    own_index.switch(f"/files/demo/{moved.filename}", redirect(f"{target}?signed={'s' * 8_000}"))
+    object_store.switch(f"/files/demo/{moved.filename}", headers(LARGE))
+    for _ in range(2):
+        assert redirecting.page("demo").filenames == [direct.filename, moved.filename, signed.filename]
+        for wheel in (direct, moved, signed):
+            answer = redirecting.file("demo", wheel.filename)
+            assert (answer.status, answer.body) == (200, wheel.data), wheel.filename
+    assert len(own_index.requests(f"/files/demo/{direct.filename}")) == 1
+    assert len(object_store.requests("/files/")) == 1
 
 
 def test_relative_redirects(redirecting: Stack, own_index: FakeIndex) -> None:

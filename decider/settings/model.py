@@ -103,7 +103,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_certificate: str | None = None  #: absolute; PEM chain that `listen` serves TLS with; None: plain HTTP
     tls_key: str | None = None  #: absolute; PEM
     trusted_proxies: tuple[str, ...] = ()  #: networks whose X-Forwarded-For names the real client
-    max_requests_per_s: int = 2000  #: of one client address, for pages and files
+    max_requests_per_s: int = 2000  #: of one client address, whatever it asks for
     max_connections: int = 1000  #: of one client address, at a time
     files_cache_size: int = (
         50 * 2**30
