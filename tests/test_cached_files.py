@@ -1,11 +1,13 @@
 """What nginx keeps of files: removed where it is not as long as the page says, and nothing else."""
 
 import os
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from decider.cached_files import FILES, discard_if_not, path_of
+from decider import cached_files
+from decider.cached_files import FILES, MAX_HASHED_BYTES, discard_if_not, path_of
 
 KEY = "k" * 43
 #: Where the body of a file in nginx 1.22's cache starts, and what stands before it.
@@ -35,9 +37,9 @@ def test_path() -> None:
 def test_another_length(tmp_path: Path, length: int) -> None:
     """A file of another length than its page says goes."""
     path = keep(tmp_path, HEAD + bytes(length))
-    assert discard_if_not(tmp_path, KEY, size=30)
+    assert discard_if_not(tmp_path, KEY, size=30, digest="")
     assert not path.exists()
-    assert not discard_if_not(tmp_path, KEY, size=30)
+    assert not discard_if_not(tmp_path, KEY, size=30, digest="")
 
 
 @pytest.mark.parametrize(
@@ -46,8 +48,35 @@ def test_another_length(tmp_path: Path, length: int) -> None:
 def test_left_alone(tmp_path: Path, content: bytes) -> None:
     """A file of that length stays, and so does what an nginx of another kind has written."""
     path = keep(tmp_path, content)
-    assert not discard_if_not(tmp_path, KEY, size=30)
+    assert not discard_if_not(tmp_path, KEY, size=30, digest="")
     assert path.read_bytes() == content
+
+
+def test_another_digest(tmp_path: Path) -> None:
+    """Without a size the digest tells, of files that are not too long to read; without either nothing does."""
+    path = keep(tmp_path, HEAD + b"good")
+    good, bad = sha256(b"good").hexdigest(), sha256(b"bad").hexdigest()
+    for size, digest in ((None, good), (None, ""), (4, bad)):
+        assert not discard_if_not(tmp_path, KEY, size=size, digest=digest)
+    path.write_bytes(HEAD + bytes(MAX_HASHED_BYTES + 1))
+    assert not discard_if_not(tmp_path, KEY, size=None, digest=good)
+    path.unlink()
+    path.write_bytes(HEAD + b"bad!")
+    assert discard_if_not(tmp_path, KEY, size=None, digest=good)
+    assert not path.exists()
+
+
+def test_read_once(tmp_path: Path) -> None:
+    """A file is read once, and again when it is another one."""
+    path = keep(tmp_path, HEAD + b"good")
+    good = sha256(b"good").hexdigest()
+    cached_files._digest.cache_clear()
+    for _ in range(3):
+        assert not discard_if_not(tmp_path, KEY, size=None, digest=good)
+    assert cached_files._digest.cache_info().misses == 1
+    (tmp_path / "new").write_bytes(HEAD + b"evil")
+    (tmp_path / "new").replace(path)
+    assert discard_if_not(tmp_path, KEY, size=None, digest=good)
 
 
 def test_not_ours(tmp_path: Path) -> None:
@@ -55,7 +84,7 @@ def test_not_ours(tmp_path: Path) -> None:
     path = keep(tmp_path, HEAD)
     path.unlink()
     path.mkdir()
-    assert not discard_if_not(tmp_path, KEY, size=30)
+    assert not discard_if_not(tmp_path, KEY, size=30, digest="")
     path.rmdir()
     os.mkfifo(path)
-    assert not discard_if_not(tmp_path, KEY, size=30)
+    assert not discard_if_not(tmp_path, KEY, size=30, digest="")

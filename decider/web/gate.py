@@ -63,8 +63,9 @@ def decide_file() -> Response:
         said = {RECORD_HEADER: decided_header(located.decision, requested=argument("X-Decider-File"))}
         if verdict.is_refusal or place is None:
             return Refused(said | {VERDICT_HEADER: verdict if verdict.is_refusal else "absent"})
-        if place.size is not None and place.url:
-            discard_if_not(cache_folder(services().settings), place.key, size=place.size)
+        if place.url:
+            cache = cache_folder(services().settings)
+            discard_if_not(cache, place.key, size=place.size, digest=place.etag.strip('"'))
         # Each header is read with each request that nginx answers from its caches: none that is empty, or that says
         # what goes without saying.
         headers = said | {
