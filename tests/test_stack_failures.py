@@ -25,11 +25,12 @@ from tests.fake_index import (
     trickle,
     truncate,
 )
-from tests.stack import ALLOWED_S, PROMISE_S, Answer, Process, Stack, eventually, free_port
+from tests.stack import ALLOWED_S, PIP_ACCEPT, PROMISE_S, Answer, Process, Stack, eventually, free_port
 from tests.uploads import make_wheel
 
 pytestmark = pytest.mark.stack
 
+BROWSER_ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 AWAY = {502, 503, 504}
 
 
@@ -324,6 +325,9 @@ def test_grace(new_stack: Callable[..., Stack]) -> None:
             refused = stack.file("bad", bad.filename)
             assert (refused.status, refused.reason[:7]) == (403, "Blocked")
             assert bad.data[:30] not in refused.body
+            for accept in (BROWSER_ACCEPT, "application/zip", PIP_ACCEPT):
+                again = stack.file("bad", bad.filename, Accept=accept)
+                assert (again.status, again.reason, again.body) == (403, refused.reason, refused.body)
             ended = eventually(lambda: got if (got := stack.get(path)).status != 200 else None, within_s=20)
             assert 6 <= time.monotonic() - asked <= 6 + ALLOWED_S + 1
             assert ended.status == 503
