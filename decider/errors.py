@@ -195,6 +195,10 @@ class StoreUnavailable(DeciderError):
     """The store cannot be read or written; nothing was changed."""
 
 
+class RulesUnavailable(StoreUnavailable):
+    """The store is away, and there are no rules from before, or none young enough to decide by."""
+
+
 class UsageUnavailable(DeciderError):
     """The records of what was served cannot be read or written now; deciding does not depend on them."""
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from decider.errors import StoreUnavailable
+from decider.errors import RulesUnavailable, StoreUnavailable
 from decider.rules import Snapshot
 from decider.store import Store
 
@@ -96,9 +96,9 @@ class SnapshotKeeper:
 
     def _usable(self) -> Snapshot:
         if self._snapshot is None:
-            raise StoreUnavailable("the store is away and no rules were loaded before")
+            raise RulesUnavailable("the store is away and no rules were loaded before")
         if self._monotonic() - self._confirmed_at > self._max_policy_age_s:
-            raise StoreUnavailable("the store is away, and the rules loaded before are too old to decide by")
+            raise RulesUnavailable("the store is away, and the rules loaded before are too old to decide by")
         return self._snapshot
 
     def _may_go_on(self, max_lag_s: float) -> bool:

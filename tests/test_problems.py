@@ -55,6 +55,11 @@ EXAMPLES: list[tuple[DeciderError, int, str]] = [
         503,
         "the store cannot be read or written; nothing was changed",
     ),
+    (
+        errors.RulesUnavailable("too old"),
+        503,
+        "the store is away, and there are no rules from before that are young enough to decide by (max_policy_age)",
+    ),
     (errors.ChildFailed("decider.x", "ended with -9"), 503, "the log says which; ask again"),
     (errors.InvalidSettings([Fault("store", "redis://user:secret@host")]), 500, "the log names the faults"),
 ]

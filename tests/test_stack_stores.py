@@ -88,7 +88,8 @@ def assert_fails_closed(stack: Stack, wheels: dict[str, Distribution]) -> None:
     )
     assert (ready.status, ready.json()["failing"]) == (503, ["store"])
     eventually(lambda: degraded(stack, wheels, "two")[0] == 503, within_s=AWAY_S, what="failing closed")
-    assert stack.page("two").status == 503
+    answer = stack.page("two")
+    assert (answer.status, "max_policy_age" in answer.json()["detail"]) == (503, True)
     assert degraded(stack, wheels, "one")[0] in {403, 503}
 
 

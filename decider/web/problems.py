@@ -38,6 +38,7 @@ from decider.errors import (
     ProjectNotFound,
     RecordNotFound,
     ReleaseNotFound,
+    RulesUnavailable,
     StoreUnavailable,
     TooManyRequests,
     Unauthenticated,
@@ -118,6 +119,11 @@ TABLE: dict[type[DeciderError], Row] = {
         HTTPStatus.SERVICE_UNAVAILABLE,
         "The store is away",
         "the store cannot be read or written; nothing was changed",
+    ),
+    RulesUnavailable: Row(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The store is away",
+        "the store is away, and there are no rules from before that are young enough to decide by (max_policy_age)",
     ),
 }
 

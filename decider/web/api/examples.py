@@ -106,6 +106,7 @@ EFFECTS = {
             "filename": "demo-2.0-py3-none-any.whl",
             "version": "2.0",
             "sha256": "ab" * 32,
+            "index": "pypi",
             "before": "allow",
             "after": "block",
             "rules": ["dry-run"],
