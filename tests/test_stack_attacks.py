@@ -127,7 +127,7 @@ def test_hanging_index_starves_nobody(own_index: FakeIndex, new_stack: Callable[
         assert {answer.result().status for answer in waiting} <= {404, *AWAY}
 
 
-@pytest.mark.parametrize("code", [300, 304, 305, 401, 403, 404, 407, 418, 429, 451, 500, 508, 599])
+@pytest.mark.parametrize("code", [300, 304, 305, 401, 403, 404, 407, 412, 416, 418, 429, 451, 500, 508, 599])
 def test_odd_status_of_a_file(stack: Stack, index: FakeIndex, project: str, code: int) -> None:
     """Whatever status an index answers with for a file, a client that asked for all of it gets all of it or an error."""
     wheel = index.add(project, make_wheel(project, "1.0"))

@@ -65,14 +65,27 @@ def test_head(stack: Stack, published: Published) -> None:
 
 
 def test_ranges(stack: Stack, published: Published) -> None:
-    """Ranges give the bytes asked for, bad ones 416 or the whole (T72, T73)."""
+    """Ranges give the bytes asked for, bad ones 416 or the whole, each with one Content-Type (T72, T73)."""
     project, wheel = published.project, published.wheel
     data, size = wheel.data, len(wheel.data)
     for asked, start, end in (("0-9", 0, 10), ("-1000", size - 1000, size), ("5-", 5, size)):
         answer = stack.file(project, wheel.filename, Range=f"bytes={asked}")
         assert (answer.status, answer.body) == (206, data[start:end])
         assert answer.headers["Content-Range"] == f"bytes {start}-{end - 1}/{size}"
-    assert stack.file(project, wheel.filename, Range="bytes=99999999999-").status == 416
+    for asked in ("bytes=99999999999-", f"bytes={size}-{size + 9}"):
+        for path in (f"/files/{project}/{wheel.filename}", f"/files/{project}/{wheel.filename}.metadata"):
+            answer = stack.get(path, {"Range": asked})
+            assert (answer.status, len(answer.headers.get_all("Content-Type", []))) == (416, 1)
+            assert answer.headers["Content-Range"].startswith("bytes */")
+            assert answer.headers["Content-Length"] == str(len(answer.body))
+    # Several ranges may be answered with the whole.
+    several = stack.file(project, wheel.filename, Range="bytes=0-9,20-29")
+    (said,) = several.headers.get_all("Content-Type", [])
+    assert (several.status, said.partition(";")[0]) in {
+        (200, "application/octet-stream"),
+        (206, "multipart/byteranges"),
+    }
+    assert several.status == 206 or several.body == data
     # nginx answers an unreadable range with 416, which RFC 9110 leaves to the server.
     assert stack.file(project, wheel.filename, Range="bytes=abc").status in {200, 416}
 
