@@ -15,6 +15,14 @@ __all__ = ["prepare_data_dir", "replace_file"]
 # login.defs(5), UID_MIN
 _FIRST_PERSON = 1000
 _NOBODY = 65_534
+_FOLDERS = ("run", "cache", "temp", "logs", "metadata", "staged")
+_MARK = "run/decider"  #: says whose the folders are
+_OLD_MARKS = (
+    "decider.sqlite",
+    "run/loopback.key",
+    "run/up.lock",
+    "run/accepted.json",
+)  #: from before there was one
 
 
 def prepare_data_dir(settings: Settings, user: WorkerUser | None) -> Path:
@@ -27,10 +35,11 @@ def prepare_data_dir(settings: Settings, user: WorkerUser | None) -> Path:
     data_dir = Path(settings.data_dir)
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
+        _require_ours(data_dir)
         if user is not None and not data_dir.stat().st_mode & 0o001:
             # nginx's workers start inside it and go down from there; what is private has modes of its own.
             data_dir.chmod(data_dir.stat().st_mode | 0o011)
-        for name in ("run", "cache", "temp", "logs", "metadata", "staged"):
+        for name in _FOLDERS:
             folder = data_dir / name
             folder.mkdir(exist_ok=True)
             # (!) Nobody else's: copies of packages whose own folder others may not read lie in `staged`.
@@ -38,6 +47,7 @@ def prepare_data_dir(settings: Settings, user: WorkerUser | None) -> Path:
             if user is not None:
                 # (!) Not to nginx's user, who could put a link in the place of a folder that nginx, as root, gives it.
                 os.chown(folder, 0, user.gid)
+        (data_dir / _MARK).touch(mode=0o600)
         if settings.cache_dir is not None:
             _prepare_cache_dir(Path(settings.cache_dir), data_dir, user)
         _prepare_decisions_folder(decisions_folder(settings), user)
@@ -45,6 +55,22 @@ def prepare_data_dir(settings: Settings, user: WorkerUser | None) -> Path:
     except OSError as error:
         raise CannotStart(f"data_dir {data_dir}: {error.strerror}") from error
     return data_dir
+
+
+def _require_ours(data_dir: Path) -> None:
+    """Raise CannotStart where folders that we would give modes and owners are somebody else's: those of `/` or `/var`, say."""
+    if any((data_dir / mark).exists() for mark in (_MARK, *_OLD_MARKS)):
+        return
+    for name in _FOLDERS:
+        if _is_used(data_dir / name):
+            raise CannotStart(
+                f"data_dir {data_dir}: its folder `{name}` is not decider's; name a folder of decider's own"
+            )
+
+
+def _is_used(folder: Path) -> bool:
+    """Whether there is anything in it, but for what a file system of its own begins with."""
+    return folder.exists() and any(path.name != "lost+found" for path in folder.iterdir())
 
 
 def _make_default_packages(settings: Settings) -> None:
@@ -58,13 +84,16 @@ def _make_default_packages(settings: Settings) -> None:
 
 def _prepare_cache_dir(folder: Path, data_dir: Path, user: WorkerUser | None) -> None:
     """Make the folder for what nginx keeps, of this decider alone, where its user can reach it; raise CannotStart."""
+    mark = folder / "data_dir"
+    # (!) Before it gets an owner and a mode: `/` or `/srv` would be nobody else's any more.
+    if not mark.exists() and _is_used(folder):
+        raise CannotStart(f"cache_dir {folder}: holds what is not decider's; name a folder of decider's own")
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     if user is not None:
         # (!) Ours before anything in it is written: nginx makes its own folders there, and gives them to its user.
         os.chown(folder, 0, user.gid)
         folder.chmod(0o750)
     # (!) Two that share one would serve each other's pages of indexes that only have the same name.
-    mark = folder / "data_dir"
     if not mark.exists():
         replace_file(mark, f"{data_dir}\n".encode(), 0o644)
     elif mark.read_text().rstrip("\n") != str(data_dir):

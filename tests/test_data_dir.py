@@ -63,6 +63,55 @@ def test_loose_modes_are_tightened(settings: Settings) -> None:
     assert all(mode(folder) & 0o007 == 0 for folder in data_dir.iterdir())
 
 
+@pytest.mark.parametrize("name", ["run", "cache", "temp", "logs", "metadata", "staged"])
+def test_somebody_elses_data_dir(settings: Settings, name: str) -> None:
+    """Folders that hold somebody else's things, as those of `/var` do, are left as they are."""
+    folder = Path(settings.data_dir) / name
+    folder.mkdir(parents=True)
+    folder.chmod(0o755)
+    (folder / "theirs").touch()
+    with pytest.raises(CannotStart, match=f"its folder `{name}` is not decider's"):
+        prepare_data_dir(settings, NOBODY)
+    assert mode(folder) == 0o755
+    assert [path.name for path in Path(settings.data_dir).iterdir()] == [name]
+
+
+@pytest.mark.parametrize("mark", ["decider.sqlite", "run/loopback.key", "run/up.lock", "run/accepted.json"])
+def test_data_dir_of_an_earlier_version(settings: Settings, mark: str) -> None:
+    """A data_dir that was begun before it had a mark is known all the same, and has it then."""
+    path = Path(settings.data_dir) / mark
+    for folder in (path.parent, Path(settings.data_dir) / "cache" / "files"):
+        folder.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    prepare_data_dir(settings, None)
+    path.unlink()
+    prepare_data_dir(settings, None)
+
+
+def test_folders_that_were_made_before(settings: Settings) -> None:
+    """Empty folders, and file systems of their own, may be there: a container's volumes."""
+    for name in ("cache", "logs"):
+        (Path(settings.data_dir) / name / "lost+found").mkdir(parents=True)
+    prepare_data_dir(settings, None)
+
+
+def test_somebody_elses_cache_dir(settings: Settings, tmp_path: Path) -> None:
+    """A cache_dir that holds somebody else's things is left as it is; an empty one is taken."""
+    shared = tmp_path / "srv"
+    (shared / "theirs").mkdir(parents=True)
+    shared.chmod(0o755)
+    before = shared.stat()
+    cached = msgspec.structs.replace(settings, cache_dir=str(shared))
+    with pytest.raises(CannotStart, match="holds what is not decider's"):
+        prepare_data_dir(cached, NOBODY)
+    after = shared.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert [path.name for path in shared.iterdir()] == ["theirs"]
+    (shared / "theirs").rename(shared / "lost+found")
+    prepare_data_dir(cached, None)
+    prepare_data_dir(cached, None)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
 def test_nginx_gets_what_it_needs(settings: Settings) -> None:
     """nginx's user reaches what it reads and its own folders from data_dir, and owns none that nginx's master gives away."""
