@@ -69,8 +69,10 @@ def _require_ours(data_dir: Path) -> None:
 
 
 def _is_used(folder: Path) -> bool:
-    """Whether there is anything in it, but for what a file system of its own begins with."""
-    return folder.exists() and any(path.name != "lost+found" for path in folder.iterdir())
+    """Whether there is anything in it, but for what a file system of its own begins with, or a crash of ours leaves."""
+    return folder.exists() and any(
+        path.name not in {"lost+found", "data_dir.new"} for path in folder.iterdir()
+    )
 
 
 def _make_default_packages(settings: Settings) -> None:
