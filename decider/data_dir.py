@@ -16,6 +16,8 @@ __all__ = ["prepare_data_dir", "replace_file"]
 _FIRST_PERSON = 1000
 _NOBODY = 65_534
 _FOLDERS = ("run", "cache", "temp", "logs", "metadata", "staged")
+#: What nginx makes in a folder of caches: one that was moved here, or that was in use before it was named, has no mark yet.
+_NGINXS = frozenset({"pages", "files", "indexes", "decisions", "arriving"})
 _MARK = "run/decider"  #: says whose the folders are
 _OLD_MARKS = (
     "decider.sqlite",
@@ -68,11 +70,10 @@ def _require_ours(data_dir: Path) -> None:
             )
 
 
-def _is_used(folder: Path) -> bool:
+def _is_used(folder: Path, *, but: frozenset[str] = frozenset()) -> bool:
     """Whether there is anything in it, but for what a file system of its own begins with, or a crash of ours leaves."""
-    return folder.exists() and any(
-        path.name not in {"lost+found", "data_dir.new"} for path in folder.iterdir()
-    )
+    unused = {"lost+found", "data_dir.new", *but}
+    return folder.exists() and any(path.name not in unused for path in folder.iterdir())
 
 
 def _make_default_packages(settings: Settings) -> None:
@@ -88,7 +89,7 @@ def _prepare_cache_dir(folder: Path, data_dir: Path, user: WorkerUser | None) ->
     """Make the folder for what nginx keeps, of this decider alone, where its user can reach it; raise CannotStart."""
     mark = folder / "data_dir"
     # (!) Before it gets an owner and a mode: `/` or `/srv` would be nobody else's any more.
-    if not mark.exists() and _is_used(folder):
+    if not mark.exists() and _is_used(folder, but=_NGINXS):
         raise CannotStart(f"cache_dir {folder}: holds what is not decider's; name a folder of decider's own")
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     if user is not None:

@@ -108,6 +108,9 @@ def test_somebody_elses_cache_dir(settings: Settings, tmp_path: Path) -> None:
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
     assert [path.name for path in shared.iterdir()] == ["theirs"]
     (shared / "theirs").rename(shared / "lost+found")
+    # A cache that was moved here.
+    for name in ("pages", "files", "indexes", "arriving"):
+        (shared / name).mkdir()
     prepare_data_dir(cached, None)
     prepare_data_dir(cached, None)
 

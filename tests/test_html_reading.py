@@ -314,7 +314,7 @@ def test_odd_charsets(charset: str) -> None:
         b"<!DOCTYPE html><html><body></body></html>",
         b"<!DOCTYPE html><html><body><h1>Links for demo</h1></body></html>",
         b"<title>corp/dev: links for demo</title><h1>corp/dev: links for demo</h1>",
-        b"<title>Demo</title><h1>demo</h1>",
+        b"<title>Demo</title><style>h1 {color: red}</style><h1>demo</h1>",
         b"<h1>Index of /simple/demo/</h1><hr><pre></pre>",
         b'<a href="../">../</a>',
         html_body(head=VERSION.format("1.0")),
@@ -350,11 +350,13 @@ def test_another_page(body: bytes) -> None:
         b"<!DOCTYPE html><title>demo</title><p>is being moved</p>",
         b"<html><body>" + b"x " * 5_000 + b"links for demo</body></html>",
         b"<!-- links for demo -->",
+        b'<p>We are down for maintenance.</p><a href="/">Home</a>',
+        b"<title>Sign in</title><script>var title = 'index of';</script>",
     ],
 )
 def test_words_about_something_else(body: bytes) -> None:
     """What an index says of itself while it is down is not a project without files, and neither is nothing at all."""
-    with pytest.raises(UnreadablePage, match="it has no links, and says something else"):
+    with pytest.raises(UnreadablePage, match="it lists nothing, and says something else"):
         read(body, PageFormat.TEXT)
 
 

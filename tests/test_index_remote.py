@@ -16,13 +16,7 @@ import pytest
 from decider.errors import IndexTimeout, IndexUnavailable, UnreadablePage
 from decider.index import remote, unreadable
 from decider.index.loopback import FETCH_DEADLINE_S
-from decider.index.remote import (
-    FRESH_S,
-    FRESH_WHEN_FAILING_S,
-    HANGING_S,
-    HANGS_AFTER_S,
-    RemoteIndex,
-)
+from decider.index.remote import FRESH_S, FRESH_WHEN_FAILING_S, RemoteIndex
 from decider.index.sharing import HANGS_S
 from decider.names import NormalizedName
 from decider.pages import ParsedPage, parse_page
@@ -510,62 +504,6 @@ def test_stale_page(listener: Listener, make_index: Callable[..., RemoteIndex], 
     assert versions_of(index) == ["1.0", "2.0"]
 
 
-def test_hanging_index_is_waited_for_once(
-    listener: Listener, make_index: Callable[..., RemoteIndex], clocks: Clocks
-) -> None:
-    """While an index hangs what is known is served without asking, for some seconds, and says so; the rest is asked for."""
-    index = make_index(stale_if_error_s=100)
-    names = [NormalizedName(name) for name in ("demo", "other", "third")]
-    for name in names[:2]:
-        listener.answers[f"{HERE}{name}/"] = page(listing("1.0", name=name))
-        index.fetch_page(name)
-    clocks.seconds += FRESH_S
-
-    def hang(stale: Said) -> Callable[[Asked], Said]:
-        def answer(_: Asked) -> Said:
-            clocks.seconds += HANGS_AFTER_S
-            return stale
-
-        return answer
-
-    for name in names[:2]:
-        listener.answers[f"{HERE}{name}/"] = hang(page(listing("1.0", name=name), X_Decider_Cache="STALE"))
-    listener.answers[f"{HERE}third/"] = hang(Said(504))
-    count = len(listener.asked)
-    assert index.fetch_page(names[0])
-    assert len(listener.asked) == count + 1
-    assert index.fetch_page(names[1])
-    assert len(listener.asked) == count + 1
-    assert [index.is_stale(name) for name in names[:2]] == [True, True]
-    with pytest.raises(IndexTimeout):
-        index.fetch_page(names[2])
-    assert len(listener.asked) == count + 2
-    clocks.seconds += HANGING_S
-    for name in names[:2]:
-        listener.answers[f"{HERE}{name}/"] = page(listing("1.0", "2.0", name=name))
-        assert versions_of(index, name) == ["1.0", "2.0"]
-        assert not index.is_stale(name)
-
-
-def test_hanging_index_has_an_end(
-    listener: Listener, make_index: Callable[..., RemoteIndex], clocks: Clocks
-) -> None:
-    """What is too old to be served stale is not served because its index hangs either."""
-    index = make_index(page_ttl_s=1, stale_if_error_s=3)
-    listener.answers[f"{HERE}demo/"] = page(listing("1.0"))
-    index.fetch_page(DEMO)
-
-    def hang(_: Asked) -> Said:
-        clocks.seconds += HANGS_AFTER_S
-        return Said(504)
-
-    listener.answers[f"{HERE}demo/"] = hang
-    clocks.seconds += FRESH_S
-    for _ in range(2):
-        with pytest.raises(IndexTimeout):
-            index.fetch_page(DEMO)
-
-
 def test_answer_ends_staleness(
     listener: Listener, make_index: Callable[..., RemoteIndex], clocks: Clocks
 ) -> None:
@@ -597,10 +535,12 @@ def test_failure_does_not_forget(listener: Listener, index: RemoteIndex, clocks:
 def test_status_that_nginx_has_no_stale_copy_for(
     listener: Listener, make_index: Callable[..., RemoteIndex], clocks: Clocks, status: int
 ) -> None:
-    """Whatever an index answers that is neither yes nor no, its page goes on for `stale_if_error`, and no longer."""
+    """What an index answers that is neither yes nor no: its page goes on for `stale_if_error`; that it has none does not."""
     index = make_index(page_ttl_s=10, stale_if_error_s=100)
     listener.answers[f"{HERE}demo/"] = page(listing("1.0"))
     assert versions_of(index) == ["1.0"]
+    listener.answers[f"{HERE}other/"] = Said(404)
+    assert index.fetch_page(OTHER) is None
     listener.answers[f"{HERE}demo/"] = listener.answers[f"{HERE}other/"] = Said(status)
     for seconds in (FRESH_S, 100.0):
         clocks.seconds += seconds

@@ -248,7 +248,7 @@ def test_internal_index_that_says_back_soon(new_stack: Callable[..., Stack], own
             answer = stack.page("demo")
             assert answer.status in AWAY
             assert "corp" in (detail := answer.json()["detail"])
-            assert "it has no links" in detail
+            assert "it lists nothing" in detail
             assert stack.file("demo", wheel.filename).status in AWAY
         assert stack.api("GET", "/rules", action="own").json()["items"] == []
         corp.behave()

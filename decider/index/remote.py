@@ -36,9 +36,6 @@ log = logging.getLogger(__name__)
 
 FRESH_S = 1.0  #: how long a page from memory is not revalidated with nginx
 FRESH_WHEN_FAILING_S = 5.0  #: the same while the index is away: asking again costs its timeout
-#: An index that has kept one question waiting for so long, in vain, hangs: for so long it is not asked for what is known.
-HANGS_AFTER_S = 5.0
-HANGING_S = 10.0
 #: Of raw pages, whose parsed form (2.3 times that) each process keeps for each index.
 CACHE_BYTES = 24 * 1024 * 1024
 PROBE = "decider-readiness-probe"  #: a valid name; whether somebody has a project of it makes no difference
@@ -94,7 +91,6 @@ class RemoteIndex:
         self._entries: OrderedDict[NormalizedName, _Entry] = OrderedDict()
         self._entries_bytes = 0
         self._unreadable = UnreadablePages()
-        self._hangs_until = 0.0  # monotonic
         job = ListJob(index=settings, host=internal_host, port=internal_port, folder=str(list_folder))
         self._list = ProjectList(
             list_folder,
@@ -110,7 +106,7 @@ class RemoteIndex:
 
     def fetch_page(self, project: NormalizedName) -> ProjectPage | None:
         """As Index.fetch_page; concurrent callers for one project share one fetch."""
-        entry = self._fresh(project) or self._known_while_it_hangs(project)
+        entry = self._fresh(project)
         if entry is not None:
             return entry.page
         with self._room.place() as has_place:
@@ -160,26 +156,13 @@ class RemoteIndex:
                 return entry
         raise _is_busy(self.name)
 
-    def _known_while_it_hangs(self, project: NormalizedName) -> _Entry | None:
-        """The page as it was, where to ask for it would cost what it has cost another: an install asks for dozens."""
-        entry = self._entries.get(project)
-        if entry is None or self._monotonic() >= self._hangs_until:
-            return None
-        try:
-            return self._go_on(project, entry, IndexTimeout(self.name, "it hangs"))
-        except IndexTimeout:
-            return None
-
     def _revalidate(self, project: NormalizedName) -> _Entry:
         entry = self._entries.get(project)
-        asked_at = self._monotonic()
-        give_up_at = asked_at + FETCH_DEADLINE_S
+        give_up_at = self._monotonic() + FETCH_DEADLINE_S
         try:
             answer = self._loopback.get(project, etag=entry.etag if entry else None)
         except (IndexUnavailable, IndexTimeout) as error:
-            self._note_wait(asked_at, was_in_vain=True)
             return self._go_on(project, entry, error)
-        self._note_wait(asked_at, was_in_vain=answer.cache_status == "STALE" or answer.status == 504)
         if self._is_to_be_fetched_anew(answer, entry):
             answer = self._ask_itself(project, answer, entry, timeout_s=self._left(give_up_at))
         try:
@@ -191,14 +174,10 @@ class RemoteIndex:
             fresh = self._loopback.get(project, refresh=True, timeout_s=self._left(give_up_at))
             return self._keep(project, fresh, entry)
         except (IndexUnavailable, IndexTimeout) as error:
+            if entry is not None and entry.page is None:
+                # (!) It may have the project by now, and the next index would be asked for it.
+                raise
             return self._go_on(project, entry, error)
-
-    def _note_wait(self, asked_at: float, *, was_in_vain: bool) -> None:
-        now = self._monotonic()
-        if not was_in_vain:
-            self._hangs_until = 0.0
-        elif now - asked_at >= HANGS_AFTER_S:
-            self._hangs_until = now + HANGING_S
 
     def _go_on(self, project: NormalizedName, entry: _Entry | None, error: DeciderError) -> _Entry:
         """What is known, as long as it may be served stale; else raise `error`.

@@ -116,14 +116,20 @@ class _PageParser(_Parser):
         self.links: list[_Attributes] = []
         self.text = ""  #: its beginning
         self.has_tags = False
+        self._is_in_code = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         super().handle_starttag(tag, attrs)
         self.has_tags = True
+        self._is_in_code = tag in {"script", "style"}
+
+    def handle_endtag(self, tag: str) -> None:
+        super().handle_endtag(tag)
+        self._is_in_code = False
 
     def handle_data(self, data: str) -> None:
         super().handle_data(data)
-        if len(self.text) < _MAX_TEXT:
+        if len(self.text) < _MAX_TEXT and not self._is_in_code:
             self.text += f"{data[:_MAX_TEXT]} "
 
     def add_link(self, attributes: _Attributes) -> None:
@@ -211,14 +217,15 @@ def _require_page(parser: _PageParser, listing: Listing) -> None:
         raise UnreadablePage(listing.index, "no project page in HTML: no link leads to a distribution file")
     if not _is_empty_page(parser, listing.project):
         raise UnreadablePage(
-            listing.index, "no project page in HTML: it has no links, and says something else"
+            listing.index, "no project page in HTML: it lists nothing, and says something else"
         )
 
 
 def _is_empty_page(parser: _PageParser, project: str) -> bool:
     """Whether a page without files is that of a project without files: by its title, its name alone, or silence."""
     text = " ".join(parser.text.split()).lower()
-    if any(title in text for title in _TITLES) or parser.links:
+    is_listing = any((attributes.get("href") or "").strip() in {"..", "../"} for attributes in parser.links)
+    if is_listing or any(title in text for title in _TITLES):
         return True
     return parser.has_tags and all(canonicalize_name(word) == project for word in text.split())
 
