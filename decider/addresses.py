@@ -15,6 +15,7 @@ __all__ = [
     "parse_address",
     "parse_base_url",
     "parse_file_host",
+    "parse_proxy_url",
     "parse_store_url",
     "parse_web_url",
     "url_address",
@@ -85,14 +86,21 @@ def parse_address(text: str) -> Address:
 
 
 def parse_file_host(text: str) -> str:
-    """`host` or `host:port` in its canonical spelling; raise ValueError."""
+    """`host`, `host:port` or a network such as `10.0.0.0/8`, in its canonical spelling; raise ValueError."""
     if "*" in text:
         raise ValueError("wildcards are not supported: name each host")
+    if "/" in text and "://" not in text:
+        try:
+            return str(ipaddress.ip_network(text))
+        except ValueError:
+            raise ValueError(
+                "must be a network such as 10.0.0.0/8, with no bits set behind its prefix"
+            ) from None
     found = _WITH_PORT.match(text)
     if found is not None:
         return str(Address(_parse_host(found["host"]), _parse_port(found["port"])))
     if "/" in text or "@" in text:
-        raise ValueError('must be a "host" or "host:port", not a URL')
+        raise ValueError('must be a "host", "host:port" or a network, not a URL')
     host = _parse_host(text)
     return f"[{host}]" if ":" in host else host
 
@@ -147,6 +155,24 @@ def parse_web_url(text: str) -> str:
     if "#" in text:
         raise ValueError("must not carry a fragment")
     return text if parts.path else f"{text}/"
+
+
+def parse_proxy_url(text: str) -> str:
+    """The URL of an HTTP proxy, which may hold credentials; raise ValueError, without any part of it."""
+    full = text if "://" in text else f"http://{text}"
+    if not full.isascii() or not full.isprintable() or " " in full:
+        raise ValueError("holds a character that no URL may hold")
+    scheme, _, rest = full.partition("://")
+    if scheme not in _DEFAULT_PORTS:
+        raise ValueError("must be an http or https URL: other proxies are not supported")
+    credentials, at, place = rest.rstrip("/").rpartition("@")
+    _, host, port = _split(f"{scheme}://{place}/")
+    _parse_host(host)
+    if port:
+        _parse_port(port)
+    if any(c in place for c in "/?#"):
+        raise ValueError("must be no more than a host and a port")
+    return f"{scheme}://{credentials}{at}{place}"
 
 
 def url_address(url: str) -> Address:

@@ -13,6 +13,7 @@ DeciderError
 ├── IndexError_
 │   ├── UnreadablePage     an index answered with something that is no simple API page
 │   ├── IndexUnavailable   an index could not be asked
+│   │   └── IndexMisbehaved  an index answered with what is no answer of HTTP, or none that may be passed on
 │   ├── IndexTimeout       an index did not answer in time
 │   └── NoParts            an index gives a large file only whole where a part was asked for
 ├── UnreadableDistribution a local file that cannot be listed: broken, or not what its name says
@@ -23,6 +24,7 @@ DeciderError
 ├── Unauthenticated        no valid token
 ├── Forbidden              a valid token whose role is too low
 ├── TooManyRequests        failed logins come too fast
+├── FetchFailed            a host gave no answer that may be passed on; seen in the fetcher alone
 ├── ChildFailed            a process that was to do a part of the work ended without a result
 ├── CannotStart            what keeps `decider up` from serving
 ├── UsageUnavailable       the records of what was served cannot be read or written
@@ -33,6 +35,11 @@ may not be added here.
 """
 
 from dataclasses import dataclass
+from typing import Literal
+
+#: malformed: no HTTP, or none that may be passed on · refused: a status, an address or a redirect that we do not follow ·
+#: away: no connection, or one that ended early · timeout · mismatch: bytes that are not what the page says
+FailureKind = Literal["malformed", "refused", "away", "timeout", "mismatch"]
 
 
 class DeciderError(Exception):
@@ -143,6 +150,10 @@ class IndexUnavailable(IndexError_):
     """An index could not be asked: refused, reset, 5xx."""
 
 
+class IndexMisbehaved(IndexUnavailable):
+    """An index answered with what is no answer of HTTP, or with none that may be passed on; as good as away."""
+
+
 class IndexTimeout(IndexError_):
     """An index did not answer in time."""
 
@@ -189,6 +200,15 @@ class TooManyRequests(DeciderError):
     def __init__(self, retry_after_s: int) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(f"too many failed logins: try again in {retry_after_s} s")
+
+
+class FetchFailed(DeciderError):
+    """A host gave no answer that may be passed on: `kind` says in a word what went wrong, the text in a sentence."""
+
+    def __init__(self, kind: FailureKind, cause: str) -> None:
+        self.kind = kind
+        self.cause = cause
+        super().__init__(cause)
 
 
 class StoreUnavailable(DeciderError):

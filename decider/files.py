@@ -30,6 +30,7 @@ __all__ = [
     "is_servable_filename",
     "is_usual_filename",
     "normalize_version",
+    "strongest_digest",
 ]
 
 MAX_FILENAME = 255  #: characters
@@ -52,6 +53,10 @@ _WHEEL_TAGS = range(3, 6)
 _LONGEST_VERSION = 4  #: parts between dashes that a version and what follows it are looked for in
 #: Versions that are normalized as they stand.
 _NORMAL_RELEASE = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*\Z", re.ASCII)
+
+
+#: PEP 503 and 691 leave the algorithm to the index: SHA-256 is what installers are used to, then the stronger first.
+_ALGORITHMS = ("sha256", "sha512", "blake2b", "sha3_512", "sha384", "sha3_384", "sha3_256", "md5")
 
 
 class FileType(StrEnum):
@@ -145,6 +150,11 @@ class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         texts = _version_texts(self.project, [file.filename for file in self.files])
         found = {normalize_version(text) for text in texts - stated.keys()} - {None, *stated}
         return (*stated, *sorted((text for text in found if text), key=lambda text: (Version(text), text)))
+
+
+def strongest_digest(hashes: Mapping[str, str]) -> tuple[str, str] | None:
+    """The algorithm and lower-case hex by which a file is held to what its page states; None where it states none."""
+    return next(((name, hashes[name].lower()) for name in _ALGORITHMS if name in hashes), None)
 
 
 def is_servable_filename(name: str) -> bool:

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -30,6 +31,7 @@ __all__ = [
     "note_decision",
     "render",
     "take_seat",
+    "touch_egress",
 ]
 
 log = logging.getLogger(__name__)
@@ -61,7 +63,7 @@ decider_nginx_connections_accepted_total {1}
 # HELP decider_nginx_connections_dropped_total Connections that nginx had no room for (worker_connections).
 # TYPE decider_nginx_connections_dropped_total counter
 decider_nginx_connections_dropped_total {dropped}
-# HELP decider_nginx_requests_total Requests, those of the decider to the loopback listener included.
+# HELP decider_nginx_requests_total Requests, those of the decider for indexes included.
 # TYPE decider_nginx_requests_total counter
 decider_nginx_requests_total {3}
 """
@@ -109,6 +111,25 @@ class Meters:
             "Time in which an index gave a file that nginx did not have, redirects included; status is the client's.",
             ("index", "status"),
             buckets=_FETCH_S,
+            registry=registry,
+        )
+        self.fetches = Counter(
+            "decider_egress_fetches",
+            "What the fetcher was asked for, by what came of it.",
+            ("kind", "outcome"),
+            registry=registry,
+        )
+        self.egress_seconds = Histogram(
+            "decider_egress_seconds",
+            "Time in which the fetcher got it, or failed.",
+            ("kind",),
+            buckets=_FETCH_S,
+            registry=registry,
+        )
+        self.digest_mismatches = Counter(
+            "decider_digest_mismatch",
+            "Files that were not what the index's page says; none of them was given whole.",
+            ("index",),
             registry=registry,
         )
         self.responses = Counter(
@@ -261,6 +282,14 @@ def take_seat(folder: Path, role: str) -> None:
     name = _seat.name
     values.ValueClass = values.MultiProcessValue(lambda: name)
     _meters = Meters()
+
+
+def touch_egress(indexes: Iterable[str]) -> None:
+    """Have the fetcher's numbers there, and their files open, before it leaves root."""
+    for index in indexes:
+        _meters.digest_mismatches.labels(index)
+    for kind in ("file", "page", "part", "event"):
+        _meters.egress_seconds.labels(kind)
 
 
 def render(stub_status: str | None = None) -> bytes:

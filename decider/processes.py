@@ -6,7 +6,6 @@ What the processes are for may not be added here.
 import ctypes
 import logging
 import os
-import resource
 import signal
 import subprocess
 import time
@@ -36,20 +35,20 @@ class Process:
         *,
         cwd: Path,
         stop_signal: signal.Signals,
-        max_file_bytes: int | None = None,
+        removes: Sequence[Path] = (),
         keeps_open: Sequence[int] = (),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`stop_signal` asks for a graceful end, of the process and of each of its own.
 
-        `max_file_bytes`: whatever they write beyond that into one file fails (EFBIG). `keeps_open`: descriptors of
+        `removes`: what one that was killed may have left, and is in the way of the next. `keeps_open`: descriptors of
         ours that they have too.
         """
         self.name = name
         self._command = command
         self._cwd = cwd
         self._stop_signal = stop_signal
-        self._max_file_bytes = max_file_bytes
+        self._removes = tuple(removes)
         self._keeps_open = tuple(keeps_open)
         self._monotonic = monotonic
         self._process: subprocess.Popen[bytes] | None = None
@@ -64,6 +63,8 @@ class Process:
 
     def start(self) -> None:
         """Start it; raise OSError when that cannot be."""
+        for path in self._removes:
+            path.unlink(missing_ok=True)
         self._process = subprocess.Popen(
             self._command,
             cwd=self._cwd,
@@ -78,13 +79,6 @@ class Process:
         """Between fork and exec: end with the supervisor, however it ends, and take signals again (prctl(2))."""
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        if self._max_file_bytes is not None:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an error to handle, not an end
-            _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-            limit = (
-                self._max_file_bytes if most == resource.RLIM_INFINITY else min(self._max_file_bytes, most)
-            )
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, if it runs."""

@@ -4,10 +4,10 @@ Joins index, store and decision for `web` and `cli` alike: asks the right indexe
 compiled snapshot current, and hands both to the pure core. HTTP, printing and evaluating may not be added here.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -22,14 +22,13 @@ from decider.decision import (
     page_fingerprint,
 )
 from decider.errors import Fault, FileNotListed, InvalidRequest, UnreadableDistribution
-from decider.files import ProjectPage
+from decider.files import ProjectPage, strongest_digest
 from decider.index import Index
 from decider.index.location import (
     COMPANIONS,
     Companion,
     Location,
     locate_local,
-    locate_redirect,
     locate_remote,
 )
 from decider.index.offers import WheelOffers
@@ -194,13 +193,6 @@ class Repositories:
             raise InvalidRequest([Fault("index", f"no index `{index}`")])
         return found.refresh_page(project)
 
-    def follow_redirect(self, index: str, source: str, target: str) -> Location | None:
-        """Where a redirect of a file from `source` to `target` leads; None where `index` does not allow it."""
-        settings = self._index_settings.get(index)
-        if settings is None or settings.url is None:
-            return None
-        return locate_redirect(settings, source, target)
-
     def read_metadata(self, repository: str, project: NormalizedName, filename: str) -> bytes | None:
         """The core metadata of a wheel whose `.metadata` is asked for, read out of the wheel; None where it is refused.
 
@@ -213,8 +205,11 @@ class Repositories:
         if located.location is None or offers is None or filename != f"{file.filename}.metadata":
             raise FileNotListed(project, filename, located.decision.index)
         data = offers.read(project, file)
-        stated = file.core_metadata.get("sha256") if isinstance(file.core_metadata, Mapping) else None
-        if stated is not None and stated != sha256(data).hexdigest():
+        stated = strongest_digest(file.core_metadata) if isinstance(file.core_metadata, Mapping) else None
+        if (
+            stated is not None
+            and stated[1] != hashlib.new(stated[0], data, usedforsecurity=False).hexdigest()
+        ):
             raise UnreadableDistribution("does not have the metadata that its index states")
         return data
 

@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from decider.errors import CannotStart, StoreUnavailable
+from decider.errors import StoreUnavailable
 from decider.index import Index
+from decider.index.asking import Observe, observe_nothing
 from decider.index.local import LocalIndex
-from decider.index.loopback import Observe, observe_nothing
-from decider.index.loopback_key import loopback_key
 from decider.index.offers import WheelOffers
 from decider.index.permissions import Reader
 from decider.index.remote import RemoteIndex
 from decider.index.wheel_parts import PartReader
 from decider.repository import Repositories
+from decider.run_files import INDEXES_SOCKET
 from decider.settings import IndexSettings, Settings
 from decider.snapshots import SnapshotKeeper
 from decider.store import Store, open_store
@@ -122,13 +122,7 @@ def _repeat(report: Callable[[], None], stopping: threading.Event) -> None:
 def _offers(settings: Settings) -> Mapping[str, WheelOffers]:
     """What can be offered besides what indexes offer, by remote index."""
     data_dir = Path(settings.data_dir)
-    try:
-        key = loopback_key(data_dir)
-    except OSError as error:
-        raise CannotStart(f"data_dir {data_dir}: {error.strerror}") from error
-    parts = PartReader(
-        host=settings.internal_host, port=settings.internal_port, key=key, connections=MAX_WAITING
-    )
+    parts = PartReader(socket=data_dir / INDEXES_SOCKET, connections=MAX_WAITING)
     return {
         index.name: WheelOffers(index, parts, data_dir / "learned")
         for index in settings.indexes
@@ -155,8 +149,7 @@ def _index(
         )
     return RemoteIndex(
         index,
-        internal_host=settings.internal_host,
-        internal_port=settings.internal_port,
+        socket=Path(settings.data_dir) / INDEXES_SOCKET,
         list_folder=Path(settings.data_dir) / "lists" / "indexes" / index.name,
         clock=clock,
         max_waiting=max_waiting,

@@ -1,35 +1,31 @@
-"""`decider up`: nginx, gunicorn and the collector of usage in the foreground, as one supervised whole.
+"""`decider up`: nginx, gunicorn, the fetcher and the collector of usage in the foreground, as one supervised whole.
 
-A child that dies is started again; SIGTERM and SIGINT stop both and leave nothing behind; SIGHUP reads the
-configuration again and reloads both without dropping a request. What a request means may not be added here.
+A child that dies is started again; SIGTERM and SIGINT stop all and leave nothing behind; SIGHUP reads the
+configuration again and reloads all without dropping a request. What a request means may not be added here.
 """
 
 import http.client
 import logging
-import os
 import shutil
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from decider.arrivals import MAX_FILE_BYTES, stop_endless
-from decider.caches import cache_folder, decisions_folder
+from decider.caches import decisions_folder
 from decider.data_dir import prepare_data_dir, replace_file
 from decider.errors import CannotStart, DeciderError, InvalidSettings
-from decider.index.hosts import host_and_port
-from decider.index.loopback_key import loopback_key
 from decider.log_files import turn_over_large
 from decider.nginx_config import render_nginx_config
 from decider.nginx_program import find_nginx, nginx_fault
 from decider.processes import Process
-from decider.run_files import SOCKET
+from decider.run_files import EGRESS_SOCKET, INDEXES_SOCKET, SOCKET
 from decider.run_locks import Hold, take_hold
 from decider.settings import Settings, settings_to_json
+from decider.unix_sockets import connect_unix
 from decider.worker_user import worker_user
 
 __all__ = ["Supervisor"]
@@ -38,14 +34,13 @@ log = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _START_WITHIN_S = 30.0
-_RESOLVE_EVERY_S = 30.0
 _ACCEPTED = "run/accepted.json"
 _CONFIG = "run/nginx.conf"
 _COLLECTOR = "usage"
 
 
 class Supervisor:
-    """nginx, gunicorn and the collector of usage over one data_dir."""
+    """nginx, gunicorn, the fetcher and the collector of usage over one data_dir."""
 
     def __init__(self, settings: Settings, *, reload_settings: Callable[[], Settings]) -> None:
         self._settings = settings
@@ -53,12 +48,11 @@ class Supervisor:
         self._user = worker_user()
         self._data_dir = Path(settings.data_dir)
         self._hold: Hold | None = None
-        self._addresses: dict[str, frozenset[str]] = {}
         self._children: list[Process] = []
         self._is_reload_wanted = False
 
     def run(self, *, on_ready: Callable[[], None]) -> None:
-        """Start, call `on_ready` once both serve, and stay until told to stop; raise CannotStart."""
+        """Start, call `on_ready` once all serve, and stay until told to stop; raise CannotStart."""
         prepare_data_dir(self._settings, self._user)
         self._hold = take_hold(self._data_dir)
         _refuse_taken(_listened(self._settings))
@@ -68,13 +62,17 @@ class Supervisor:
             # Before the others, so that it is stopped after them: nginx's last lines are collected too.
             *([self._collector()] if self._settings.usage.enabled else []),
             self._process(
+                "egress", [sys.executable, "-m", "decider.egress", _ACCEPTED], stop_signal=signal.SIGTERM
+            ),
+            self._process(
                 "decider", [sys.executable, "-m", "decider.wsgi", _ACCEPTED], stop_signal=signal.SIGTERM
             ),
             self._process(
                 "nginx",
                 [find_nginx(), "-p", "./", "-e", "stderr", "-c", _CONFIG, "-g", "daemon off;"],
                 stop_signal=signal.SIGQUIT,
-                max_file_bytes=MAX_FILE_BYTES,
+                # (!) One that was killed leaves its own, and the next could not listen there.
+                removes=(self._data_dir / INDEXES_SOCKET,),
             ),
         ]
         try:
@@ -95,14 +93,14 @@ class Supervisor:
         command: list[str],
         *,
         stop_signal: signal.Signals,
-        max_file_bytes: int | None = None,
+        removes: Sequence[Path] = (),
     ) -> Process:
         return Process(
             name,
             command,
             cwd=self._data_dir,
             stop_signal=stop_signal,
-            max_file_bytes=max_file_bytes,
+            removes=removes,
             keeps_open=() if self._hold is None else (self._hold.family.fileno(),),
         )
 
@@ -117,11 +115,7 @@ class Supervisor:
 
     def _accept(self, settings: Settings) -> None:
         """Write what the children read, once nginx has found it good; raise CannotStart or InvalidSettings."""
-        try:
-            key = loopback_key(self._data_dir)
-        except OSError as error:
-            raise CannotStart(f"data_dir {self._data_dir}: {error.strerror}") from error
-        text = render_nginx_config(settings, prefix="", user=self._user, loopback_key=key)
+        text = render_nginx_config(settings, prefix="", user=self._user)
         trial = f"{_CONFIG}.trial"
         replace_file(self._data_dir / trial, text.encode(), 0o600)
         fault = nginx_fault(self._data_dir, trial)
@@ -130,10 +124,9 @@ class Supervisor:
         (self._data_dir / trial).replace(self._data_dir / _CONFIG)
         replace_file(self._data_dir / _ACCEPTED, settings_to_json(settings), 0o600)
         self._settings = settings
-        self._addresses = _resolve(settings)
 
     def _wait_until_ready(self) -> bool:
-        """Whether both answer; False when told to stop meanwhile. Raise CannotStart when one cannot start."""
+        """Whether all answer; False when told to stop meanwhile. Raise CannotStart when one cannot start."""
         give_up_at = time.monotonic() + _START_WITHIN_S
         while time.monotonic() < give_up_at:
             got = signal.sigtimedwait(_SIGNALS, 0.05)
@@ -149,15 +142,19 @@ class Supervisor:
                     raise CannotStart(
                         f"{child.name} ended while starting: see the lines above and {self._data_dir}/logs"
                     )
-            if self._decider_answers() and self._nginx_answers():
+            if (
+                self._answers(EGRESS_SOCKET, "/alive")
+                and self._answers(SOCKET, "/-/alive")
+                and self._nginx_answers()
+            ):
                 return True
         raise CannotStart(f"no answer within {_START_WITHIN_S:.0f} s")
 
-    def _decider_answers(self) -> bool:
+    def _answers(self, name: str, path: str) -> bool:
         with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
             client.settimeout(2)
-            _connect_unix(client, self._data_dir, SOCKET)
-            client.sendall(b"GET /-/alive HTTP/1.1\r\nHost: decider\r\nConnection: close\r\n\r\n")
+            connect_unix(client, self._data_dir / name)
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: decider\r\nConnection: close\r\n\r\n".encode())
             return client.recv(64).startswith(b"HTTP/1.1 200 ")
         return False
 
@@ -175,7 +172,6 @@ class Supervisor:
     # -- Running
 
     def _watch(self) -> None:
-        resolve_at = time.monotonic() + _RESOLVE_EVERY_S
         while True:
             if self._is_reload_wanted:
                 self._is_reload_wanted = False
@@ -189,10 +185,6 @@ class Supervisor:
                 return
             self._is_reload_wanted = number == signal.SIGHUP
             self._turn_over_logs()
-            stop_endless(cache_folder(self._settings))
-            if time.monotonic() >= resolve_at:
-                resolve_at = time.monotonic() + _RESOLVE_EVERY_S
-                self._follow_addresses()
 
     def _turn_over_logs(self) -> None:
         try:
@@ -226,21 +218,6 @@ class Supervisor:
             self._children.insert(0, self._collector())  # started as whatever is not running
         log.info("reload.done")
 
-    def _follow_addresses(self) -> None:
-        """Let nginx read its upstreams again when an index has moved: it resolves them only when it starts."""
-        addresses = _resolve(self._settings)
-        moved = _moved(self._addresses, addresses)
-        if moved:
-            log.info("index.moved", extra={"hosts": sorted(moved)})
-            try:
-                self._accept(self._settings)
-            except (DeciderError, OSError) as error:
-                log.error("index.not_followed", extra={"fault": str(error)})  # noqa: TRY400 (an operator's fault, no trace)
-                return
-            for child in self._children:
-                if child.name == "nginx":
-                    child.send(signal.SIGHUP)
-
     # -- Stopping
 
     def _stop(self) -> None:
@@ -250,17 +227,8 @@ class Supervisor:
         in_memory = decisions_folder(self._settings)
         if in_memory is not None:
             shutil.rmtree(in_memory.parent, ignore_errors=True)
-        for left in (SOCKET, "run/nginx.pid"):
+        for left in (SOCKET, EGRESS_SOCKET, INDEXES_SOCKET, "run/nginx.pid"):
             (self._data_dir / left).unlink(missing_ok=True)
-
-
-def _connect_unix(client: socket.socket, folder: Path, name: str) -> None:
-    """Connect to a socket in a folder whose own path may be too long for an address (unix(7): 108 bytes)."""
-    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-    try:
-        client.connect(f"/proc/self/fd/{descriptor}/{name}")
-    finally:
-        os.close(descriptor)
 
 
 def _listened(settings: Settings) -> set[tuple[str, int]]:
@@ -282,25 +250,3 @@ def _refuse_taken(places: Iterable[tuple[str, int]]) -> None:
                 raise CannotStart(
                     f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}"
                 ) from None
-
-
-def _resolve(settings: Settings) -> dict[str, frozenset[str]]:
-    """Host of each remote index → its addresses now; an empty set where they cannot be had."""
-    found: dict[str, frozenset[str]] = {}
-    for index in settings.indexes:
-        place = host_and_port(urlsplit(index.url or ""))
-        if place is not None:
-            try:
-                infos = socket.getaddrinfo(*place, type=socket.SOCK_STREAM)
-            except OSError:
-                infos = []
-            found[place[0]] = frozenset(str(info[4][0]) for info in infos)
-    return found
-
-
-def _moved(known: Mapping[str, frozenset[str]], now: Mapping[str, frozenset[str]]) -> set[str]:
-    """The hosts none of whose known addresses is one now.
-
-    Large indexes answer with other addresses, out of many, every time: as long as one is left nginx goes on with it.
-    """
-    return {name for name, found in now.items() if found and found.isdisjoint(known.get(name, frozenset()))}

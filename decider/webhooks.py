@@ -3,7 +3,7 @@
 Signed as Standard Webhooks say (https://www.standardwebhooks.com/): `webhook-id`, `webhook-timestamp`,
 `webhook-signature: v1,<base64 of HMAC-SHA256 over "id.timestamp.body">`. Delivered at least once and in order: the
 place in the audit log moves on once the receiver has answered 2xx. One process of a machine sends; on several machines
-with one store each sends, with the same ids. All egress is nginx's: the request goes through its loopback listener.
+with one store each sends, with the same ids. The fetcher sends them (decider/egress/events.py).
 """
 
 import fcntl
@@ -20,19 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import urllib3
 from urllib3.exceptions import HTTPError
 
 from decider.errors import DeciderError
+from decider.run_files import EGRESS_SOCKET
 from decider.settings import Settings, signing_key
 from decider.store import AuditEntry, Store
 from decider.store.cursors import encode_audit_cursor
+from decider.unix_sockets import UnixPool
 
 __all__ = ["PATH", "WebhookSender", "event_of", "signature"]
 
 log = logging.getLogger(__name__)
 
-PATH = "/-/webhook"  #: on nginx's loopback listener
+PATH = "/event"  #: of the fetcher
 POLL_S = 1.0
 FIRST_PAUSE_S = 1.0
 MAX_PAUSE_S = 300.0
@@ -113,7 +114,7 @@ class WebhookSender:
         self._exposure_of = exposure_of
         self._folder = Path(settings.data_dir) / "run"
         self._place_file = self._folder / "webhook.json"
-        self._pool = urllib3.HTTPConnectionPool(settings.internal_host, settings.internal_port, maxsize=1)
+        self._pool = UnixPool(Path(settings.data_dir) / EGRESS_SOCKET, connections=1)
         # Before anything is served: the first change that can be made is told.
         with suppress(DeciderError, OSError):  # else at the first turn
             self._begin()
@@ -213,7 +214,7 @@ class WebhookSender:
             "POST", PATH, body=body, headers=headers, timeout=TIMEOUT_S, retries=False, redirect=False
         )
         if not 200 <= answer.status < 300:
-            raise OSError(f"the receiver answered {answer.status}")
+            raise OSError(answer.headers.get("X-Decider-Cause", f"the fetcher answered {answer.status}"))
 
     def _read_place(self) -> _Place | None:
         try:

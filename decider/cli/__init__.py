@@ -3,7 +3,7 @@
     __init__   the `decider` command, errors → exit status     rules    rules list, add, remove, import, export
     context    --config, --json, and what they lead to         explain  what is refused, and by which rule
     output     tables and JSON                                 tokens   token create, list, revoke
-    service    up, serve, nginx-config, check                  audit    audit verify, export
+    service    up, serve, egress, nginx-config, check          audit    audit verify, export
     stores     store migrate                                   usage    usage top, who, export, erase; exposure
     collecting collect                                         dry_runs what rules would have refused
 
@@ -33,6 +33,7 @@ _COMMANDS = {
     "nginx-config": "service",
     "rules": "rules",
     "serve": "service",
+    "egress": "service",
     "store": "stores",
     "token": "tokens",
     "up": "service",

@@ -1,4 +1,4 @@
-"""The commands that run the service: up, serve, nginx-config, check."""
+"""The commands that run the service: up, serve, egress, nginx-config, check."""
 
 import json
 import os
@@ -10,9 +10,8 @@ from typing import NoReturn
 import click
 
 from decider.cli.context import Invocation, common_options, pass_invocation
-from decider.data_dir import prepare_data_dir
-from decider.errors import CannotStart, Conflict, DeciderError
-from decider.index.loopback_key import loopback_key
+from decider.data_dir import prepare_data_dir, replace_file
+from decider.errors import Conflict, DeciderError
 from decider.logs import configure
 from decider.nginx_config import render_nginx_config
 from decider.settings import Settings, settings_to_json
@@ -21,7 +20,7 @@ from decider.supervise import Supervisor
 from decider.tokens import hash_secret, new_secret
 from decider.worker_user import worker_user
 
-__all__ = ["check", "nginx_config", "serve", "up"]
+__all__ = ["check", "egress", "nginx_config", "serve", "up"]
 
 
 @click.command()
@@ -71,12 +70,28 @@ def serve(invocation: Invocation) -> NoReturn:
     secret = _first_token(invocation) if _has_no_token(settings) else None
     if secret is not None:
         click.echo(f"admin token (shown once): {secret}")
+    _become("decider.wsgi", settings, data_dir, "run/accepted.json")
+
+
+@click.command()
+@common_options
+@pass_invocation
+def egress(invocation: Invocation) -> NoReturn:
+    """Run the fetcher alone, beside `decider serve`: it gets pages and files from the indexes, for an nginx that you run.
+
+    `decider up` does so by itself.
+    """
+    settings = invocation.settings
+    data_dir = prepare_data_dir(settings, worker_user())
+    _become("decider.egress", settings, data_dir, "run/egress.json")
+
+
+def _become(module: str, settings: Settings, data_dir: Path, accepted: str) -> NoReturn:
+    """Go on as that module, by these settings, in data_dir."""
     sys.stdout.flush()
-    accepted = data_dir / "run" / "accepted.json"
-    accepted.touch(mode=0o600)
-    accepted.write_bytes(settings_to_json(settings))
+    replace_file(data_dir / accepted, settings_to_json(settings), 0o600)
     os.chdir(data_dir)
-    os.execv(sys.executable, [sys.executable, "-m", "decider.wsgi", "run/accepted.json"])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-m", module, accepted])  # noqa: S606
 
 
 @click.command("nginx-config")
@@ -85,11 +100,7 @@ def serve(invocation: Invocation) -> NoReturn:
 def nginx_config(invocation: Invocation) -> None:
     """Print the nginx configuration, with absolute paths, for an nginx that you run yourself."""
     settings = invocation.settings
-    try:
-        key = loopback_key(Path(settings.data_dir))
-    except OSError as error:
-        raise CannotStart(f"data_dir {settings.data_dir}: {error.strerror}") from error
-    text = render_nginx_config(settings, prefix=f"{settings.data_dir}/", user=worker_user(), loopback_key=key)
+    text = render_nginx_config(settings, prefix=f"{settings.data_dir}/", user=worker_user())
     click.echo(json.dumps({"nginx_config": text}) if invocation.as_json else text, nl=invocation.as_json)
 
 

@@ -1,4 +1,4 @@
-"""One index at a time: a local directory (`local`), or a remote one behind nginx's loopback listener (`remote`).
+"""One index at a time: a local directory (`local`), or a remote one behind nginx and the fetcher (`remote`).
 
 Judging, and choosing between indexes, may not be added here.
 """

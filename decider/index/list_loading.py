@@ -8,8 +8,15 @@ from pathlib import Path
 import msgspec
 
 from decider.children import run_child, serve_job
-from decider.errors import ChildFailed, IndexError_, IndexTimeout, IndexUnavailable, UnreadablePage
-from decider.index.loopback import FETCH_DEADLINE_S, Loopback
+from decider.errors import (
+    ChildFailed,
+    IndexError_,
+    IndexMisbehaved,
+    IndexTimeout,
+    IndexUnavailable,
+    UnreadablePage,
+)
+from decider.index.asking import FETCH_DEADLINE_S, IndexAsker
 from decider.index.project_names import write_names
 from decider.pages import parse_projects
 from decider.settings import IndexSettings
@@ -24,8 +31,7 @@ class ListJob(msgspec.Struct, frozen=True, kw_only=True):
     """Whose list to load, and where to keep the names."""
 
     index: IndexSettings
-    host: str  #: nginx's loopback listener
-    port: int
+    socket: str  #: absolute; where nginx listens for the decider
     folder: str  #: absolute
 
 
@@ -39,14 +45,14 @@ class LoadedList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _FAILURES: dict[str, type[IndexError_]] = {
-    kind.__name__: kind for kind in (IndexUnavailable, IndexTimeout, UnreadablePage)
+    kind.__name__: kind for kind in (IndexUnavailable, IndexMisbehaved, IndexTimeout, UnreadablePage)
 }
 
 
 def load_list(job: ListJob) -> LoadedList:
     """Load it in a child; raise IndexUnavailable, IndexTimeout or UnreadablePage."""
     name = job.index.name
-    # The child asks nginx, which has them.
+    # The child asks nginx: only the fetcher needs them.
     job = msgspec.structs.replace(job, index=msgspec.structs.replace(job.index, credentials=None))
     try:
         loaded = run_child(__name__, job, LoadedList, timeout_s=FETCH_DEADLINE_S + PARSE_WITHIN_S)
@@ -69,7 +75,7 @@ def _load(job: ListJob) -> LoadedList:
 
 
 def _load_names(job: ListJob) -> LoadedList:
-    answer = Loopback(job.index, host=job.host, port=job.port, connections=1).get("")
+    answer = IndexAsker(job.index, socket=Path(job.socket), connections=1).get("")
     if answer.status != 200:
         raise IndexUnavailable(job.index.name, f"its project list answered {answer.status}")
     names = parse_projects(answer.body, content_type=answer.content_type, index=job.index.name)

@@ -1,14 +1,14 @@
-"""Where nginx finds the bytes of a listed file, or of its companions, as data."""
+"""Where the bytes of a listed file, or of its companions, are, as data."""
 
 from base64 import urlsafe_b64encode
 from hashlib import sha256
 from typing import Literal
-from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 
-from decider.files import DistributionFile
-from decider.index.hosts import FileHosts, host_and_port
+from decider.files import DistributionFile, strongest_digest
+from decider.hosts import FileHosts, host_and_port
 from decider.settings import IndexSettings
 
 __all__ = [
@@ -16,10 +16,7 @@ __all__ = [
     "Companion",
     "Location",
     "locate_local",
-    "locate_redirect",
     "locate_remote",
-    "locate_url",
-    "upstream_group",
 ]
 
 Companion = Literal["", ".metadata", ".provenance", ".asc"]
@@ -28,36 +25,35 @@ COMPANIONS: tuple[Companion, ...] = (".metadata", ".provenance", ".asc")
 # What may stand in a request line as it is; everything else (blanks, non-ASCII) is percent-encoded, and `%` stays,
 # because the page's URL is already encoded.
 _SAFE = "/%?&=+~!$'()*,;:@-._"
+#: What nginx kept before there was a fetcher was held to no digest, and has its hosts' headers.
+_KEPT_BY = "fetcher"
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True):
-    """Either `root` and `path` (bytes on disk), or `url` and what goes with it (bytes behind an upstream)."""
+    """Either `root` and `path` (bytes on disk), or `url` and what goes with it (bytes that the fetcher gets)."""
 
     root: str = ""  #: "index:<name>", "staged:<name>" or "metadata": nginx's name for a folder; "made": the decider makes the bytes
     path: str = ""  #: below the root
-    url: str = ""  #: for nginx's proxy_pass: the host may be the name of an upstream group
-    source: str = ""  #: the same, as the page has it
-    host: str = ""  #: Host header
+    url: str = ""  #: as the index's page has it
     index: str = ""  #: whose page says so
-    is_own_host: bool = False  #: on the index's own origin: its credentials may go there
-    tls_name: str = ""  #: name that the upstream's certificate must carry
+    digest: tuple[str, str] | None = (
+        None  #: algorithm and hex that the page states; None where it states none
+    )
+    size: int | None = None  #: bytes, as the page states them; None where it does not
     key: str = (
         ""  #: cache key: made of the index, of where the bytes are, and of their digest as the page states it
     )
-    size: int | None = None  #: bytes, as the page states them; None where it does not
-    etag: str = ""  #: quoted strong ETag made of the stated SHA-256; "" when the page states none
 
     @property
-    def upstream(self) -> str:
-        """How nginx gets the bytes, as it takes it apart again (nginx/decisions.conf): one header, read where it is needed.
+    def etag(self) -> str:
+        """The file's quoted strong ETag: the stated digest; "" when the page states none."""
+        return f'"{self.digest[1]}"' if self.digest else ""
 
-        Host, name of the certificate, index, and again the index where its credentials may go there, else `-`; with a
-        blank between, which none of them holds. "" for bytes on disk.
-        """
-        if not self.url:
-            return ""
-        fields = (self.host, self.tls_name, self.index)
-        return " ".join((*fields, self.index if self.is_own_host else "-"))
+    @property
+    def expected(self) -> str:
+        """What the fetcher holds the bytes to (decider/egress/files.py): index, digest, size; `-` for unknown."""
+        digest = "=".join(self.digest) if self.digest else "-"
+        return f"{self.index} {digest} {'-' if self.size is None else self.size}"
 
 
 def _cache_key(index: str, source: str, digest: str) -> str:
@@ -65,13 +61,8 @@ def _cache_key(index: str, source: str, digest: str) -> str:
 
     SHA-256 because nginx makes MD5 of it, of which somebody who names URLs could find two that are the same.
     """
-    made = sha256(f"{index}|{source}|{digest}".encode()).digest()
+    made = sha256(f"{_KEPT_BY}|{index}|{source}|{digest}".encode()).digest()
     return urlsafe_b64encode(made).rstrip(b"=").decode("ascii")
-
-
-def upstream_group(index: str) -> str:
-    """The name of nginx's upstream block for an index's own host."""
-    return f"index-{index}"
 
 
 def locate_local(index: str, file: DistributionFile, companion: Companion) -> Location | None:
@@ -86,61 +77,34 @@ def locate_local(index: str, file: DistributionFile, companion: Companion) -> Lo
 def locate_remote(index: IndexSettings, file: DistributionFile, companion: Companion) -> Location | None:
     """Where a remote index's page says the bytes are; None when it offers no such companion."""
     if companion == "":
-        return locate_url(index, file.url, key_digest=file.sha256 or "", size=file.size)
+        return _locate(index, file.url, digest=strongest_digest(file.hashes), size=file.size)
     if companion == ".metadata" and file.is_metadata_ours:
         return Location(root="made", index=index.name, key=_cache_key(index.name, "made", file.sha256 or ""))
     if companion == ".metadata" and file.core_metadata:
-        digest = "" if file.core_metadata is True else file.core_metadata.get("sha256", "")
+        hashes = {} if file.core_metadata is True else file.core_metadata
         parts = urlsplit(file.url)
-        return locate_url(index, urlunsplit(parts._replace(path=f"{parts.path}.metadata")), key_digest=digest)
+        url = urlunsplit(parts._replace(path=f"{parts.path}.metadata"))
+        return _locate(index, url, digest=strongest_digest(hashes))
     if companion == ".provenance" and file.provenance is not None:
-        # A page may relay any provenance URL to clients; nginx fetches from where files may come from, and nowhere else.
+        # A page may relay any provenance URL to clients; we fetch from where files may come from, and nowhere else.
         is_allowed = FileHosts(index).is_allowed(urlsplit(file.provenance))
-        return locate_url(index, file.provenance, key_digest="") if is_allowed else None
+        return _locate(index, file.provenance) if is_allowed else None
     return None
 
 
-def locate_url(
-    index: IndexSettings, url: str, *, key_digest: str, size: int | None = None
+def _locate(
+    index: IndexSettings, url: str, *, digest: tuple[str, str] | None = None, size: int | None = None
 ) -> Location | None:
-    """How nginx gets `url`, taken from a page of `index`; None where it names no host.
-
-    `key_digest`: SHA-256 that the page states for the bytes, "" when it states none.
-    """
+    """Where `url`, taken from a page of `index`, leads; None where it names no host."""
     parts = urlsplit(url)
-    place = host_and_port(parts)
-    if place is None:
+    if host_and_port(parts) is None:
         return None
-    target = quote(parts.path or "/", safe=_SAFE) + (
-        f"?{quote(parts.query, safe=_SAFE)}" if parts.query else ""
-    )
-    base = urlsplit(index.url or "")
-    is_own = parts.scheme == base.scheme and place == host_and_port(base)
-    # The index's own host has an upstream block: kept connections, and names that only the system's files know.
-    through = upstream_group(index.name) if is_own else parts.netloc
+    query = f"?{quote(parts.query, safe=_SAFE)}" if parts.query else ""
+    source = f"{parts.scheme}://{parts.netloc}{quote(parts.path or '/', safe=_SAFE)}{query}"
     return Location(
-        url=f"{parts.scheme}://{through}{target}",
-        source=f"{parts.scheme}://{parts.netloc}{target}",
-        host=parts.netloc,
-        tls_name=place[0],
+        url=source,
         index=index.name,
-        is_own_host=is_own,
-        key=_cache_key(index.name, f"{parts.scheme}://{parts.netloc}{target}", key_digest),
-        etag=f'"{key_digest}"' if key_digest else "",
+        key=_cache_key(index.name, source, "=".join(digest) if digest else ""),
+        digest=digest,
         size=size,
     )
-
-
-def locate_redirect(index: IndexSettings, source: str, target: str) -> Location | None:
-    """Where a redirect of a file from the URL `source` to `target` leads; None where `index` does not allow it."""
-    if not source or not target:
-        return None
-    try:
-        url = urljoin(source, target)
-        parts = urlsplit(url)
-    except ValueError:
-        return None
-    is_downgrade = source.startswith("https:") and parts.scheme != "https"
-    if is_downgrade or not url.isascii() or not url.isprintable() or not FileHosts(index).is_allowed(parts):
-        return None
-    return locate_url(index, url, key_digest="")

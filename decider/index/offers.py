@@ -35,7 +35,7 @@ import msgspec
 from decider.errors import IndexError_, IndexTimeout, NoParts, UnreadableDistribution
 from decider.files import DistributionFile, FileType, ProjectPage, file_type, file_version
 from decider.index.folders import make_folder, write_whole
-from decider.index.location import Location, locate_redirect, locate_remote
+from decider.index.location import locate_remote
 from decider.index.metadata import read_wheel
 from decider.index.sharing import Flights, WaitingRoom
 from decider.index.wheel_parts import Part, PartReader, WheelParts
@@ -175,15 +175,12 @@ class WheelOffers:
 
         def ask(asked: str) -> Part:
             try:
-                return self._parts.read(place, asked, follow=self._follow, deadline=deadline)
+                return self._parts.read(place, asked, deadline=deadline)
             except NoParts:
                 self._learn(gives_parts=False)
                 raise
 
         return WheelParts(self._settings.name, ask)
-
-    def _follow(self, source: str, target: str) -> Location | None:
-        return locate_redirect(self._settings, source, target)
 
     def _read(self, project: NormalizedName, file: DistributionFile, parts: WheelParts) -> bytes:
         version = file_version(project, file.filename)

@@ -1,11 +1,10 @@
-"""A remote index, asked through nginx's loopback listener; parsed pages are kept, bounded in bytes, per process.
+"""A remote index, asked through nginx and the fetcher; parsed pages are kept, bounded in bytes, per process.
 
-The simple repository API: PEP 503, 629, 691, 700. How nginx is asked stands in `loopback`. Judging may not be added
+The simple repository API: PEP 503, 629, 691, 700. How nginx is asked stands in `asking`. Judging may not be added
 here.
 """
 
 import logging
-import re
 import threading
 import time
 from collections import OrderedDict
@@ -19,9 +18,9 @@ import msgspec
 
 from decider.errors import DeciderError, IndexTimeout, IndexUnavailable, UnreadablePage
 from decider.files import ProjectPage
-from decider.index.hosts import FileHosts
+from decider.hosts import FileHosts
+from decider.index.asking import FETCH_DEADLINE_S, Answer, IndexAsker, Observe, observe_nothing
 from decider.index.list_loading import ListJob, load_list
-from decider.index.loopback import FETCH_DEADLINE_S, Answer, Loopback, Observe, observe_nothing
 from decider.index.project_list import ProjectList
 from decider.index.project_names import ProjectNames
 from decider.index.sharing import Flights, WaitingRoom
@@ -39,10 +38,8 @@ FRESH_WHEN_FAILING_S = 5.0  #: the same while the index is away: asking again co
 #: Of raw pages, whose parsed form (2.3 times that) each process keeps for each index.
 CACHE_BYTES = 24 * 1024 * 1024
 PROBE = "decider-readiness-probe"  #: a valid name; whether somebody has a project of it makes no difference
-_MAX_AGE = re.compile(r"(?:^|[,\s])max-age=(\d{1,9})", re.ASCII)
 #: Of stale_if_error: what nginx has had for longer is fetched anew, all of it, however often the index has confirmed it.
 _RENEWED_AFTER = 1 / 8
-_HAS_OR_HAS_NOT = frozenset({200, 404, 410})
 _FROM_CACHE = frozenset({"HIT", "REVALIDATED", "STALE"})
 
 
@@ -62,14 +59,16 @@ class _Entry(msgspec.Struct):
 
 
 class RemoteIndex:
-    """One remote index; safe to share between threads. `list_folder` keeps its project list, for it alone."""
+    """One remote index; safe to share between threads.
+
+    `socket`: where nginx listens for the decider. `list_folder` keeps the index's project list, for it alone.
+    """
 
     def __init__(
         self,
         settings: IndexSettings,
         *,
-        internal_host: str,
-        internal_port: int,
+        socket: Path,
         list_folder: Path,
         clock: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
@@ -82,16 +81,14 @@ class RemoteIndex:
         self._hosts = FileHosts(settings)
         self._clock = clock
         self._monotonic = monotonic
-        self._loopback = Loopback(
-            settings, host=internal_host, port=internal_port, connections=max_waiting, observe=observe
-        )
+        self._asker = IndexAsker(settings, socket=socket, connections=max_waiting, observe=observe)
         self._room = WaitingRoom(max_waiting, monotonic=monotonic)
         self._page_flights: Flights[NormalizedName, _Entry] = Flights()
         self._lock = threading.Lock()
         self._entries: OrderedDict[NormalizedName, _Entry] = OrderedDict()
         self._entries_bytes = 0
         self._unreadable = UnreadablePages()
-        job = ListJob(index=settings, host=internal_host, port=internal_port, folder=str(list_folder))
+        job = ListJob(index=settings, socket=str(socket), folder=str(list_folder))
         self._list = ProjectList(
             list_folder,
             index=settings.name,
@@ -125,7 +122,7 @@ class RemoteIndex:
 
     def refresh_page(self, project: NormalizedName) -> ProjectPage | None:
         """As Index.refresh_page."""
-        answer = self._loopback.get(project, refresh=True)
+        answer = self._asker.get(project, refresh=True)
         return self._keep(project, answer, self._entries.get(project)).page
 
     def fetch_projects(self) -> ProjectNames:
@@ -137,9 +134,7 @@ class RemoteIndex:
 
     def ping(self, *, timeout_s: float) -> None:
         """Raise IndexUnavailable or IndexTimeout unless the index itself answers for some project."""
-        answer = self._loopback.get(PROBE, refresh=True, timeout_s=timeout_s)
-        if answer.status not in _HAS_OR_HAS_NOT:
-            raise IndexUnavailable(self.name, f"answered {answer.status}")
+        self._asker.get(PROBE, refresh=True, timeout_s=timeout_s)
 
     # -- Keeping
 
@@ -160,7 +155,7 @@ class RemoteIndex:
         entry = self._entries.get(project)
         give_up_at = self._monotonic() + FETCH_DEADLINE_S
         try:
-            answer = self._loopback.get(project, etag=entry.etag if entry else None)
+            answer = self._asker.get(project, etag=entry.etag if entry else None)
         except (IndexUnavailable, IndexTimeout) as error:
             return self._go_on(project, entry, error)
         if self._is_to_be_fetched_anew(answer, entry):
@@ -171,22 +166,20 @@ class RemoteIndex:
             # nginx keeps what the index sent; a page that was bad once must not stay bad for its whole lifetime.
             if answer.cache_status not in _FROM_CACHE:
                 raise
-            fresh = self._loopback.get(project, refresh=True, timeout_s=self._left(give_up_at))
+            fresh = self._asker.get(project, refresh=True, timeout_s=self._left(give_up_at))
             return self._keep(project, fresh, entry)
         except (IndexUnavailable, IndexTimeout) as error:
-            if entry is not None and entry.page is None:
-                # (!) It may have the project by now, and the next index would be asked for it.
-                raise
             return self._go_on(project, entry, error)
 
     def _go_on(self, project: NormalizedName, entry: _Entry | None, error: DeciderError) -> _Entry:
         """What is known, as long as it may be served stale; else raise `error`.
 
-        nginx gives no stale copy where the index breaks off in the middle of an answer, whose beginning has been passed
-        on, nor for most statuses (proxy_cache_use_stale names six): 520 and others, say, of a host that stands before it.
+        nginx gives no stale copy where the index breaks off in the middle of a large page, whose beginning has been
+        passed on.
         """
         now = self._monotonic()
-        if entry is None:
+        if entry is None or entry.page is None:
+            # (!) It may have the project by now, and the next index would be asked for it.
             raise error
         since = min(entry.kept_at + self._settings.page_ttl_s, now)
         since = since if entry.stale_since is None else entry.stale_since
@@ -202,26 +195,18 @@ class RemoteIndex:
         return max(give_up_at - self._monotonic(), 1.0)
 
     def _is_to_be_fetched_anew(self, answer: Answer, entry: _Entry | None) -> bool:
-        """Whether what nginx has is older than `_life_s`; once in that time, whatever clock the index has."""
+        """Whether nginx's copy is too old, however often the index has confirmed it; once in that time, whatever its clock.
+
+        What the index confirms stays as nginx first got it: after a restart nobody else knows how old it is, and an index
+        that is away then may not have it served for longer than stale_if_error.
+        """
         if answer.cache_status not in {"HIT", "REVALIDATED"}:
             return False
-        life_s = self._life_s(answer)
+        life_s = self._settings.page_ttl_s + self._settings.stale_if_error_s * _RENEWED_AFTER
         if entry is not None and self._monotonic() - entry.asked_itself < life_s:
             return False
         age_s = self._age_s(answer)
         return age_s is not None and age_s > life_s
-
-    def _life_s(self, answer: Answer) -> float:
-        """How long the index lets its page live, where that is less than page_ttl; else how long nginx's copy may.
-
-        The second, because what the index confirms stays as nginx first got it: after a restart nobody else knows how
-        old it is, and an index that is away then may not have it served for longer than stale_if_error.
-        """
-        page_ttl_s = self._settings.page_ttl_s
-        stated = _MAX_AGE.search(answer.headers.get("Cache-Control", "").lower())
-        if stated is not None and answer.cache_status == "HIT" and 0 < int(stated[1]) < page_ttl_s:
-            return int(stated[1])
-        return page_ttl_s + self._settings.stale_if_error_s * _RENEWED_AFTER
 
     def _age_s(self, answer: Answer) -> float | None:
         """Seconds since the index sent it; None where it does not say when."""
@@ -243,13 +228,13 @@ class RemoteIndex:
         if entry is not None:
             entry.asked_itself = self._monotonic()
         try:
-            answer = self._loopback.get(project, refresh=True, timeout_s=timeout_s)
+            answer = self._asker.get(project, refresh=True, timeout_s=timeout_s)
         except (IndexUnavailable, IndexTimeout) as error:
             log.warning(
                 "index.not_refreshed", extra={"index": self.name, "project": project, "cause": str(error)}
             )
             return cached
-        return answer if answer.status in _HAS_OR_HAS_NOT else cached
+        return answer
 
     def _keep(self, project: NormalizedName, answer: Answer, entry: _Entry | None) -> _Entry:
         now = self._monotonic()
@@ -266,10 +251,8 @@ class RemoteIndex:
             digest, size = _digest(answer), len(answer.body)
             unchanged = entry is not None and entry.page is not None and entry.raw_digest == digest
             page = entry.page if entry is not None and unchanged else self._read(project, answer, digest)
-        elif answer.status in _HAS_OR_HAS_NOT:
-            page, digest, size, etag = None, b"", 0, None
         else:
-            raise self._unavailable(answer.status)
+            page, digest, size, etag = None, b"", 0, None
         kept = _Entry(
             page=page,
             etag=etag,
@@ -316,11 +299,6 @@ class RemoteIndex:
                 extra={"index": self.name, "project": project, "file": dropped.filename, "why": dropped.why},
             )
         return parsed.page
-
-    def _unavailable(self, status: int) -> DeciderError:
-        if status == 504:
-            return IndexTimeout(self.name, "no answer in time")
-        return IndexUnavailable(self.name, f"answered {status}")
 
 
 def _is_busy(index: str) -> IndexTimeout:

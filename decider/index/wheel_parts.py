@@ -1,14 +1,15 @@
 """Reads parts of a remote wheel, as if it were a file: its end, where a zip has its directory, and what is asked for.
 
-RFC 9110, 14 (ranges). All egress is nginx's: its loopback listener fetches the address that a page stated, on a host
-that its index allows, or reads from the whole file where nginx has it cached. Redirects are judged here, one by one.
-Nothing that a server says is trusted: neither lengths nor places. What is in a wheel may not be added here.
+RFC 9110, 14 (ranges). nginx gives parts of what it has cached whole; the fetcher behind it gets others from where the
+index's page says (decider/egress/parts.py). Nothing that a server says is trusted: neither lengths nor places. What is in
+a wheel may not be added here.
 """
 
 import os
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import urllib3
@@ -16,6 +17,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from decider.errors import IndexTimeout, IndexUnavailable, NoParts, UnreadableDistribution
 from decider.index.location import Location
+from decider.unix_sockets import UnixPool
 
 __all__ = ["MAX_WHOLE", "Part", "PartReader", "WheelParts"]
 
@@ -24,12 +26,8 @@ MAX_READ = 48 * 2**20  #: bytes of one wheel, in all its parts
 MAX_PARTS = 24
 TAIL = 64 * 1024  #: the first part: most wheels have directory and metadata in it
 AHEAD = 16 * 1024  #: read at least so much: a zip entry's header, and what follows it
-MAX_REDIRECTS = 3
 CONNECT_S = 2.0
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})\Z", re.ASCII)
-
-Follow = Callable[[str, str], Location | None]  #: from a source URL and a Location header to where it leads
 
 
 class Part(NamedTuple):
@@ -42,39 +40,27 @@ class Part(NamedTuple):
 
 
 class PartReader:
-    """nginx's way to parts of files; safe to share between threads."""
+    """The way to parts of files, by nginx; safe to share between threads."""
 
-    def __init__(self, *, host: str, port: int, key: str, connections: int) -> None:
-        self._key = key
-        self._pool = urllib3.HTTPConnectionPool(host, port, maxsize=connections, block=False)
+    def __init__(self, *, socket: Path, connections: int) -> None:
+        """`socket`: where nginx listens for the decider."""
+        self._pool = UnixPool(socket, connections=connections)
 
-    def read(self, place: Location, asked: str, *, follow: Follow, deadline: float) -> Part:
+    def read(self, place: Location, asked: str, *, deadline: float) -> Part:
         """The bytes `asked` for, as a Range header has it, or the whole file where it is small.
 
         Raise NoParts, IndexUnavailable, IndexTimeout or UnreadableDistribution.
         """
-        for _ in range(MAX_REDIRECTS + 1):
-            status, headers, data = self._ask(place, asked, deadline)
-            if status not in _REDIRECTS:
-                return _part(place.index, status, headers, data)
-            leads_to = follow(place.source, headers.get("Location", ""))
-            if leads_to is None:
-                raise IndexUnavailable(place.index, "redirects a file to a host that it may not use")
-            place = leads_to
-        raise IndexUnavailable(place.index, f"redirects a file more than {MAX_REDIRECTS} times")
-
-    def _ask(self, place: Location, asked: str, deadline: float) -> tuple[int, urllib3.HTTPHeaderDict, bytes]:
         sent = {
-            "X-Decider-Part-Key": self._key,
             "X-Decider-Url": place.url,
-            "X-Decider-Upstream": place.upstream,
-            "X-Decider-Cache-Key": place.key,
+            "X-Decider-Expect": place.expected,
+            "X-Decider-Key": place.key,
             "Range": asked,
         }
         try:
             response = self._pool.request(
                 "GET",
-                "/-/part",
+                "/part",
                 headers=sent,
                 redirect=False,
                 retries=False,
@@ -92,15 +78,17 @@ class PartReader:
             raise IndexTimeout(place.index, "no answer in time for a part of a file") from error
         except (HTTPError, OSError) as error:
             raise IndexUnavailable(place.index, "no whole answer for a part of a file") from error
-        return response.status, response.headers, data
+        return _part(place.index, response.status, response.headers, data)
 
 
 def _read(index: str, response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
+    if response.headers.get("X-Decider-Given") == "none":
+        raise NoParts(index, "gives a large file whole where a part was asked for")
     if response.status not in {200, 206}:
         return b""
     length = response.headers.get("Content-Length", "")
-    if not length.isdigit() or max(int(length), _given(response.headers)) > MAX_WHOLE:
-        raise NoParts(index, "gives a large file whole where a part was asked for")
+    if not length.isdigit() or int(length) > MAX_WHOLE:
+        raise IndexUnavailable(index, "gave more than a part of a file")
     found = bytearray()
     while chunk := response.read1(AHEAD * 16):
         found += chunk
@@ -111,30 +99,20 @@ def _read(index: str, response: urllib3.BaseHTTPResponse, deadline: float) -> by
     return bytes(found)
 
 
-def _gives_parts(headers: urllib3.HTTPHeaderDict) -> bool | None:
-    """What an answer tells of the index; None: nothing, nginx has the whole file cached."""
-    if headers.get("X-Decider-Cache") == "HIT":
-        return None
-    return headers.get("X-Decider-Upstream-Status") == "206"
-
-
-def _given(headers: urllib3.HTTPHeaderDict) -> int:
-    """Bytes that nginx has to be given for its answer; 0 where it has or is given no more than it answers."""
-    found = _CONTENT_RANGE.match(headers.get("Content-Range", ""))
-    return int(found[3]) if found is not None and _gives_parts(headers) is False else 0
-
-
 def _part(index: str, status: int, headers: urllib3.HTTPHeaderDict, data: bytes) -> Part:
+    # Of what nginx has cached whole nothing is said of the index.
+    gives_parts = {"part": True, "whole": False}.get(headers.get("X-Decider-Given", ""))
     if status == 200:
-        return Part(0, data, len(data), _gives_parts(headers))
+        return Part(0, data, len(data), gives_parts)
     if status == 416:
         raise UnreadableDistribution("is empty")
     if status != 206:
-        raise IndexUnavailable(index, f"answered {status} for a part of a file")
+        cause = headers.get("X-Decider-Cause", f"answered {status}")
+        raise IndexUnavailable(index, f"no part of a file: {cause}")
     found = _CONTENT_RANGE.match(headers.get("Content-Range", ""))
     if found is None or int(found[2]) - int(found[1]) + 1 != len(data) or int(found[2]) >= int(found[3]):
         raise IndexUnavailable(index, "gave a part of a file without saying which")
-    return Part(int(found[1]), data, int(found[3]), _gives_parts(headers))
+    return Part(int(found[1]), data, int(found[3]), gives_parts)
 
 
 def _left(deadline: float) -> float:

@@ -12,6 +12,7 @@ Every fault is reported at once, by key. What is allowed belongs to rules, not h
 from decider.settings.loading import find_config, load_settings
 from decider.settings.model import (
     DEFAULT_REPOSITORY,
+    EgressSettings,
     IndexSettings,
     RepositorySettings,
     Settings,
@@ -26,6 +27,7 @@ from decider.settings.reading import RESERVED_REPOSITORIES
 __all__ = [
     "DEFAULT_REPOSITORY",
     "RESERVED_REPOSITORIES",
+    "EgressSettings",
     "IndexSettings",
     "RepositorySettings",
     "Settings",

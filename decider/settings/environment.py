@@ -17,7 +17,7 @@ ADMIN_TOKEN = "DECIDER_ADMIN_TOKEN"  # noqa: S105 (the variable's name)
 CONFIG = "DECIDER_CONFIG"
 
 _TABLES = {"INDEXES": "indexes", "REPOSITORIES": "repositories"}
-_SINGLE_TABLES = {"WEBHOOK": "webhook", "USAGE": "usage"}
+_SINGLE_TABLES = {"EGRESS": "egress", "WEBHOOK": "webhook", "USAGE": "usage"}
 # Kubernetes sets these in every pod when a Service is called `decider`; they say nothing about settings.
 _SERVICE_LINKS = re.compile(
     r"DECIDER_(?:SERVICE_(?:HOST|PORT)(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)\Z",

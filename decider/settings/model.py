@@ -9,6 +9,7 @@ from decider.addresses import Address
 
 __all__ = [
     "DEFAULT_REPOSITORY",
+    "EgressSettings",
     "IndexSettings",
     "RepositorySettings",
     "Settings",
@@ -30,13 +31,19 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
     url: str | None = None  #: remote: simple API base, ends in "/", without credentials
     file_hosts: tuple[
         str, ...
-    ] = ()  #: "host" or "host:port"; (): any https DNS name that the index points to
+    ] = ()  #: "host", "host:port" or a network; (): any https DNS name that the index points to
     page_ttl_s: int = 600
     stale_if_error_s: int = 7 * 86_400
     internal: bool = False  #: a remote index of our own
     credentials: str | None = (
         None  #: "user:password", sent to the index's own origin only; None: none are sent
     )
+    ca_file: str | None = (
+        None  #: absolute; certificates that this index's hosts are verified by; None: the general ones
+    )
+    client_certificate: str | None = None  #: absolute; PEM chain, shown to the index's own origin only
+    client_key: str | None = None  #: absolute; PEM
+    proxy: str | None = None  #: URL of the proxy that it is asked through; "": none; None: the general one
 
     @property
     def is_local(self) -> bool:
@@ -71,6 +78,15 @@ def signing_key(secret: str) -> bytes:
     if not secret.startswith(_BASE64_SECRET):
         return secret.encode()
     return b64decode(secret.removeprefix(_BASE64_SECRET), validate=True)
+
+
+class EgressSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the fetcher reaches what is outside."""
+
+    http_proxy: str | None = None  #: URL, which may hold credentials; for http URLs; None: none is needed
+    https_proxy: str | None = None  #: the same, for https URLs
+    no_proxy: str = ""  #: hosts that are asked directly, as the environment variable has them
+    max_file_size: int = 5 * 2**30  #: bytes of a file whose page states no size
 
 
 class UsageSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,11 +129,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     indexes_cache_size: int = 8 * 2**30  #: bytes of raw index pages
     files_cache_inactive_s: int = 30 * 86_400  #: a cached file that nobody asked for in so long goes
     public_metrics: bool = False  #: /metrics on the public listener too
-    ca_file: str | None = None  #: absolute; certificates that nginx verifies indexes by; None: none was found
+    ca_file: str | None = (
+        None  #: absolute; certificates that indexes are verified by; None: none was found, and none is needed
+    )
     indexes: tuple[IndexSettings, ...]
     repositories: tuple[RepositorySettings, ...]  #: `default` is always among them
     webhook: WebhookSettings | None = None  #: None: nobody hears of changes
     usage: UsageSettings = UsageSettings()
+    egress: EgressSettings = EgressSettings()
     config_file: str | None = None  #: absolute; None: no file, defaults and environment
 
     @property

@@ -15,6 +15,7 @@ from decider.addresses import (
     parse_address,
     parse_base_url,
     parse_file_host,
+    parse_proxy_url,
     parse_store_url,
     parse_web_url,
     url_address,
@@ -24,6 +25,7 @@ from decider.errors import Fault
 from decider.pip_config import pip_index
 from decider.settings.model import (
     DEFAULT_REPOSITORY,
+    EgressSettings,
     IndexSettings,
     RepositorySettings,
     Settings,
@@ -111,6 +113,7 @@ class Reader:
             repositories=self._repositories(indexes),
             webhook=self._webhook(),
             usage=self._usage(),
+            egress=self._egress(),
             config_file=config_file,
         )
         if (settings.tls_certificate is None) != (settings.tls_key is None):
@@ -119,8 +122,19 @@ class Reader:
             file = getattr(settings, key)
             if file is not None and not os.access(file, os.R_OK):
                 top.add_fault(key, "is no file that can be read")
+        self._require_authorities(settings)
         top.finish()
         return settings
+
+    def _require_authorities(self, settings: Settings) -> None:
+        """(!) Without authorities no https index can prove who it is, and nobody is believed unproved."""
+        needs = [index.url for index in settings.indexes if index.url and index.ca_file is None]
+        needs += [settings.webhook.url] if settings.webhook else []
+        is_told = any(fault.field == "ca_file" for fault in self.faults)
+        if settings.ca_file is None and any(url.startswith("https:") for url in needs) and not is_told:
+            self.top.add_fault(
+                "ca_file", "none was found on this machine: install ca-certificates, or name a PEM file"
+            )
 
     def _trusted_proxies(self) -> tuple[str, ...]:
         found = []
@@ -215,12 +229,29 @@ class Reader:
             stale_if_error_s=table.duration_s("stale_if_error", defaults.stale_if_error_s),
             internal=internal and not is_local,
             credentials=self._credentials(table),
+            ca_file=self._readable(table, "ca_file"),
+            client_certificate=self._readable(table, "client_certificate"),
+            client_key=self._readable(table, "client_key"),
+            proxy=self._proxy(table, "proxy"),
         )
+        if (index.client_certificate is None) != (index.client_key is None):
+            missing = "client_key" if index.client_key is None else "client_certificate"
+            if not table.has(missing):
+                table.add_fault(missing, "must be set too")
         table.finish()
         return index
 
+    def _readable(self, table: Table, key: str) -> str | None:
+        file = self._path(table, key)
+        if file is not None and not os.access(file, os.R_OK):
+            table.add_fault(key, "is no file that can be read")
+        return file
+
     def _refuse_remote_keys(self, table: Table, *, internal: bool) -> None:
-        for key in ("file_hosts", "page_ttl", "stale_if_error", "credentials", "credentials_file"):
+        for key in (
+            "file_hosts", "page_ttl", "stale_if_error", "credentials", "credentials_file", "ca_file", "client_certificate",
+            "client_key", "proxy",
+        ):  # fmt: skip
             if table.has(key):
                 table.add_fault(key, "says nothing about a directory: remove it")
         if not internal:
@@ -268,6 +299,45 @@ class Reader:
             table.add_fault("secret", "must be Base64 behind `whsec_`")
         table.finish()
         return None if url is None else WebhookSettings(url=url, secret=secret)
+
+    def _egress(self) -> EgressSettings:
+        """The proxy that the file names, for everything; else those that the environment does."""
+        defaults = EgressSettings()
+        table = self.top.table("egress") or Table("egress", {}, self.faults)
+        max_file_size = table.size_bytes(
+            "max_file_size", self.top.size_bytes("max_file_size", defaults.max_file_size)
+        )
+        proxy = self._proxy(table, "proxy")
+        no_proxy = table.text("no_proxy")
+        table.finish()
+        if proxy is not None:
+            return EgressSettings(
+                http_proxy=proxy, https_proxy=proxy, no_proxy=no_proxy or "", max_file_size=max_file_size
+            )
+        return EgressSettings(
+            http_proxy=self._proxy_of_environment("http_proxy"),
+            https_proxy=self._proxy_of_environment("https_proxy"),
+            no_proxy=no_proxy or self._variable("no_proxy"),
+            max_file_size=max_file_size,
+        )
+
+    def _proxy(self, table: Table, key: str) -> str | None:
+        """A proxy's URL, "" for none; None where the key is not set."""
+        return table.parsed(key, lambda text: "" if text == "none" else parse_proxy_url(text), None)
+
+    def _variable(self, name: str) -> str:
+        """An environment variable, by its usual name in lower case or else in upper case."""
+        # (!) HTTP_PROXY may be a client's header where a CGI server started this process (httpoxy); curl skips it too.
+        upper = "" if name == "http_proxy" else self.environ.get(name.upper(), "")
+        return self.environ.get(name, "") or upper
+
+    def _proxy_of_environment(self, name: str) -> str | None:
+        text = self._variable(name) or self._variable("all_proxy")
+        try:
+            return parse_proxy_url(text) if text else None
+        except ValueError as error:
+            self.faults.append(Fault(f"{name} (environment)", str(error)))
+            return None
 
     def _usage(self) -> UsageSettings:
         defaults = UsageSettings()

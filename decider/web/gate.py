@@ -9,8 +9,6 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response
 
-from decider.cached_files import discard_if_not
-from decider.caches import cache_folder
 from decider.decision import FileDecision, Verdict, list_page, refusal_phrase
 from decider.pages import PageFormat, render_page
 from decider.repository import LocatedDecision
@@ -63,9 +61,6 @@ def decide_file() -> Response:
         said = {RECORD_HEADER: decided_header(located.decision, requested=argument("X-Decider-File"))}
         if verdict.is_refusal or place is None:
             return Refused(said | {VERDICT_HEADER: verdict if verdict.is_refusal else "absent"})
-        if place.url:
-            cache = cache_folder(services().settings)
-            discard_if_not(cache, place.key, size=place.size, digest=place.etag.strip('"'))
         # Each header is read with each request that nginx answers from its caches: none that is empty, or that says
         # what goes without saying.
         headers = said | {
@@ -74,24 +69,12 @@ def decide_file() -> Response:
             "Path": place.path.encode().decode("latin-1"),
             "Key": place.key,
             "Tag": place.etag,
-            "Size": "" if place.size is None else str(place.size),
             "Url": place.url,
-            "Upstream": place.upstream,
+            "Expect": place.expected if place.url else "",
         }
         return {name: value for name, value in headers.items() if value}
 
     return answer(decide)
-
-
-@blueprint.get("/decision/redirect")
-def decide_redirect() -> Response:
-    """May nginx follow an index's redirect of a file: only to a host that this index's files may come from."""
-    place = services().repositories.follow_redirect(
-        argument("X-Decider-Index"), argument("X-Decider-From"), argument("X-Decider-To")
-    )
-    if place is None:
-        return Response(status=403)
-    return Response(headers={"Url": place.url, "Upstream": place.upstream})
 
 
 def _decide_file(*, asked_by: str | None) -> LocatedDecision:

@@ -5,14 +5,15 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import urllib3
 from flask import Response
 from urllib3.exceptions import HTTPError
 
 from decider.caches import decisions_folder
 from decider.metrics import CONTENT_TYPE, count_noted, meters, render
+from decider.run_files import INDEXES_SOCKET
 from decider.services import Services
 from decider.settings import Settings
+from decider.unix_sockets import UnixPool
 
 __all__ = ["count_index_answer", "metrics_page", "report"]
 
@@ -22,7 +23,7 @@ _AWAY = frozenset({"error", "timeout", "unavailable", "unreadable"})
 
 
 def count_index_answer(index: str, outcome: str, cache: str, seconds: float) -> None:
-    """Count an answer of an index, as index.loopback observes it."""
+    """Count an answer of an index, as index.asking observes it."""
     counted = meters()
     counted.index_answers.labels(index, outcome, cache or "none").inc()
     counted.index_seconds.labels(index, "cache" if cache in _FROM_CACHE else "index").observe(seconds)
@@ -67,8 +68,8 @@ def metrics_page(settings: Settings) -> Response:
 def _stub_status(settings: Settings) -> str | None:
     """What nginx says of its connections; None where it does not tell, as an nginx run by hand may not."""
     with suppress(HTTPError):
-        url = f"http://{settings.internal_listen}/-/nginx"
-        answer = urllib3.request("GET", url, timeout=NGINX_TIMEOUT_S, retries=False)
+        nginx = UnixPool(Path(settings.data_dir) / INDEXES_SOCKET, connections=1)
+        answer = nginx.request("GET", "/nginx", timeout=NGINX_TIMEOUT_S, retries=False)
         if answer.status == 200:
             return answer.data.decode("latin-1")
     return None

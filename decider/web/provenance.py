@@ -9,7 +9,7 @@ import msgspec
 
 from decider.decision import PageDecision
 from decider.files import DistributionFile, ProjectPage
-from decider.index.hosts import FileHosts
+from decider.hosts import FileHosts
 from decider.settings import Settings
 
 __all__ = ["name_own_provenance"]

@@ -1,42 +1,42 @@
-"""Asks for an index's pages through nginx's loopback listener, within limits of size and time.
+"""Asks nginx for an index's pages: it keeps them, and the fetcher behind it gets them.
 
-RFC 9110 (redirects, ETags), RFC 1952 (gzip). All egress is nginx's: nothing here opens a connection to an index
-itself. Nothing that an index says is trusted: neither to end, nor to be small, nor to lead to itself. Parsing of
-pages may not be added here.
+RFC 9110 (ETags), RFC 1952 (gzip). Nothing here opens a connection to an index itself (decider/egress/). nginx may
+answer with what it kept long ago: where that is a page, the limits hold here too. Parsing of pages may not be added here.
 """
 
 import re
 import time
 import zlib
 from collections.abc import Callable
-from urllib.parse import urljoin
+from pathlib import Path
 
 import msgspec
 import urllib3
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from decider.errors import IndexError_, IndexTimeout, IndexUnavailable, UnreadablePage
+from decider.errors import IndexError_, IndexMisbehaved, IndexTimeout, IndexUnavailable, UnreadablePage
 from decider.settings import IndexSettings
+from decider.unix_sockets import UnixPool
 
-__all__ = ["FETCH_DEADLINE_S", "MAX_PAGE_BYTES", "Answer", "Loopback", "Observe", "observe_nothing"]
+__all__ = ["FETCH_DEADLINE_S", "MAX_PAGE_BYTES", "Answer", "IndexAsker", "Observe", "observe_nothing"]
 
 MAX_PAGE_BYTES = 100 * 1024 * 1024  #: unpacked
 FETCH_DEADLINE_S = 28.0  #: an index that hangs is answered for within 30 s
 CONNECT_S = 2.0
-MAX_REDIRECTS = 3
 _CHUNK = 256 * 1024
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# What a page's path needs. No escapes: nginx would decode `%2e%2e/` and leave the index's folder by it.
-_PLAIN_PATH = re.compile(r"(?:(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~+=,@-]+(?:/|\Z))*\Z", re.ASCII)
-# `*`, which is no ETag, would match whatever page there is ever after (RFC 9110, 13.1.2).
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"\Z', re.ASCII)
 
 
 Observe = Callable[
     [str, str, str, float], None
 ]  #: index, outcome, nginx's cache status ("" unknown), seconds
-_OUTCOMES = {200: "page", 304: "unchanged", 404: "absent", 410: "absent"}
-_FAILURES = {IndexTimeout: "timeout", IndexUnavailable: "unavailable", UnreadablePage: "unreadable"}
+_OUTCOMES = {200: "page", 304: "unchanged", 404: "absent"}
+_FAILURES = {
+    IndexTimeout: "timeout",
+    IndexUnavailable: "unavailable",
+    IndexMisbehaved: "unreadable",
+    UnreadablePage: "unreadable",
+}
 
 
 def observe_nothing(index: str, outcome: str, cache: str, seconds: float) -> None:
@@ -44,12 +44,12 @@ def observe_nothing(index: str, outcome: str, cache: str, seconds: float) -> Non
 
 
 class Answer(msgspec.Struct):
-    """nginx's answer, unpacked."""
+    """A page that is there (200), unchanged (304), or that the index does not have (404); unpacked."""
 
     status: int
     body: bytes
     headers: urllib3.HTTPHeaderDict
-    url: str  #: the index's own, after redirects
+    url: str  #: where the page was found: the index's own address, after redirects
 
     @property
     def content_type(self) -> str:
@@ -58,7 +58,7 @@ class Answer(msgspec.Struct):
 
     @property
     def etag(self) -> str | None:
-        """An ETag that may be sent back; None where there is none, or one that would match more than this body."""
+        """An ETag that may be sent back; None where there is none."""
         etag = self.headers.get("ETag", "")
         return etag if _ETAG.match(etag) else None
 
@@ -68,23 +68,22 @@ class Answer(msgspec.Struct):
         return self.headers.get("X-Decider-Cache", "")
 
 
-class Loopback:
-    """nginx's way to one index; safe to share between threads."""
+class IndexAsker:
+    """The way to one index; safe to share between threads."""
 
     def __init__(
         self,
         index: IndexSettings,
         *,
-        host: str,
-        port: int,
+        socket: Path,
         connections: int,
         observe: Observe = observe_nothing,
     ) -> None:
+        """`socket`: where nginx listens for the decider."""
         self._index = index.name
         self._observe = observe
         self._base = index.url or ""
-        # block=False: a burst opens connections, it does not queue for them.
-        self._pool = urllib3.HTTPConnectionPool(host, port, maxsize=connections, block=False)
+        self._pool = UnixPool(socket, connections=connections)
 
     def get(
         self,
@@ -94,12 +93,12 @@ class Loopback:
         refresh: bool = False,
         timeout_s: float = FETCH_DEADLINE_S,
     ) -> Answer:
-        """The answer for a project's page ("": the project list), redirects inside the index followed.
+        """The answer for a project's page ("": the project list).
 
         `etag`: 304 will do where the page still has it. `refresh`: past nginx's cache. Raise IndexTimeout,
-        IndexUnavailable, or UnreadablePage where the limits are passed or a redirect leads elsewhere.
+        IndexUnavailable, IndexMisbehaved, or UnreadablePage where the limits are passed.
         """
-        headers = {"Accept-Encoding": "identity"}
+        headers = {"Accept-Encoding": "identity", "X-Decider-Source": self._base}
         if refresh:
             headers["X-Decider-Refresh"] = "1"
         elif etag:
@@ -107,8 +106,8 @@ class Loopback:
         started = time.monotonic()
         outcome = cache = ""
         try:
-            answer = self._followed(f"{project}/" if project else "", headers, started + timeout_s)
-            outcome, cache = _OUTCOMES.get(answer.status, "error"), answer.cache_status
+            answer = self._get(f"{project}/" if project else "", headers, started + timeout_s)
+            outcome, cache = _OUTCOMES[answer.status], answer.cache_status
         except IndexError_ as error:
             outcome = _FAILURES[type(error)]
             raise
@@ -116,15 +115,7 @@ class Loopback:
             self._observe(self._index, outcome, cache, time.monotonic() - started)
         return answer
 
-    def _followed(self, path: str, headers: dict[str, str], deadline: float) -> Answer:
-        for _ in range(MAX_REDIRECTS + 1):
-            answer = self._get_once(path, headers, deadline)
-            if answer.status not in _REDIRECTS:
-                return answer
-            path = self._redirected(answer)
-        raise UnreadablePage(self._index, f"more than {MAX_REDIRECTS} redirects")
-
-    def _get_once(self, path: str, headers: dict[str, str], deadline: float) -> Answer:
+    def _get(self, path: str, headers: dict[str, str], deadline: float) -> Answer:
         try:
             response = self._pool.request(
                 "GET",
@@ -145,15 +136,27 @@ class Loopback:
         except ReadTimeoutError as error:
             raise IndexTimeout(self._index, "no answer in time") from error
         except (HTTPError, OSError) as error:
-            raise IndexUnavailable(self._index, "nginx's loopback listener gave no whole answer") from error
-        return Answer(status=response.status, body=body, headers=response.headers, url=f"{self._base}{path}")
+            raise IndexUnavailable(self._index, "nginx gave no whole answer for it") from error
+        if response.status not in _OUTCOMES:
+            raise self._failure(response)
+        url = response.headers.get("X-Decider-Final-Url", f"{self._base}{path}")
+        return Answer(status=response.status, body=body, headers=response.headers, url=url)
+
+    def _failure(self, response: urllib3.BaseHTTPResponse) -> IndexError_:
+        """What the fetcher says, or nginx where that is away."""
+        kind, cause = response.headers.get("X-Decider-Kind"), response.headers.get("X-Decider-Cause", "")
+        if kind == "timeout":
+            return IndexTimeout(self._index, cause)
+        if kind in {"malformed", "mismatch"}:
+            return IndexMisbehaved(self._index, cause)
+        if kind is None:
+            return IndexUnavailable(self._index, f"the fetcher is away: nginx answered {response.status}")
+        return IndexUnavailable(self._index, cause)
 
     def _read(self, response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
         """The body, unpacked within the limits."""
         encoding = response.headers.get("Content-Encoding", "").lower()
-        if encoding not in {"", "identity", "gzip", "x-gzip"}:
-            raise UnreadablePage(self._index, f"Content-Encoding {encoding[:40]!a}")
-        unpack = zlib.decompressobj(31) if "gzip" in encoding else None
+        unpack = zlib.decompressobj(31) if encoding == "gzip" else None
         parts: list[bytes] = []
         read = unpacked = 0
         # read1: what is there. To wait for a full chunk would be to wait as long as an index drips bytes.
@@ -178,24 +181,9 @@ class Loopback:
 
     def _unpacked(self, unpack: "zlib._Decompress", chunk: bytes, limit: int) -> bytes:
         try:
-            part = unpack.decompress(chunk, limit)
+            return unpack.decompress(chunk, limit)
         except zlib.error as error:
             raise UnreadablePage(self._index, "its gzip encoding is broken") from error
-        if unpack.unused_data:
-            # A second member (RFC 1952) would be left out silently, and zlib would go on gathering what follows.
-            raise UnreadablePage(self._index, "something follows its gzip encoding")
-        return part
-
-    def _redirected(self, answer: Answer) -> str:
-        """The path below the index's base that a redirect leads to; raise UnreadablePage when it leads elsewhere."""
-        try:
-            target = urljoin(answer.url, answer.headers.get("Location", "")).partition("#")[0]
-        except ValueError:
-            target = ""
-        path = target.removeprefix(self._base)
-        if not target.startswith(self._base) or not _PLAIN_PATH.match(path):
-            raise UnreadablePage(self._index, "it redirects to a place outside itself")
-        return path
 
 
 def _left(deadline: float) -> float:

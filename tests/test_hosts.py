@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from decider.index.hosts import FileHosts, host_and_port
+from decider.hosts import FileHosts, host_and_port
 from decider.settings import IndexSettings
 
 
