@@ -7,6 +7,7 @@ files that they count in.
 
 import asyncio
 import asyncio.sslproto
+import codecs
 import gc
 import sys
 from asyncio import selector_events
@@ -98,6 +99,9 @@ def _service(settings: Settings, targets: Targets) -> "Callable[[], Awaitable[we
 if __name__ == "__main__":
     selector_events._SelectorSocketTransport.max_size = _BUFFER_BYTES  # type: ignore[attr-defined]  # noqa: SLF001 (no setting)
     asyncio.sslproto.SSLProtocol.max_size = _BUFFER_BYTES
+    # What Python would load when it is first needed, from folders that only root may be able to read.
+    for encoding in ("idna", "punycode", "latin-1", "ascii"):
+        codecs.lookup(encoding)
     gc.collect()
     gc.freeze()
     Fetcher(Path(sys.argv[1])).run()

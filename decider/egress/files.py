@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 HEAD_WITHIN_S = 20.0
 WITHIN_S = 3600.0  #: as long as nginx lets others wait for it
 KEPT_S = 365 * 24 * 3600  #: by nginx; only a decision gives access to it
-FAILED_FOR_S = 1.0  #: who waited for a file that failed is told so, and does not try in turn
 _MAX_FAILED = 1000
 _ABSENT = frozenset({403, 404, 410})
 #: A page of a proxy on the way, or of a host that is down for maintenance.
@@ -44,6 +43,7 @@ class Wanted(msgspec.Struct, frozen=True):
     digest: tuple[str, str] | None  #: algorithm and lower-case hex; None where the page states none
     size: int | None  #: bytes; None where the page does not say
     is_cached_only: bool  #: whether a copy in nginx's cache was to be served, and nothing else
+    waited_s: float  #: how long ago its client asked
 
 
 def read_wanted(headers: Mapping[str, str]) -> Wanted:
@@ -58,6 +58,7 @@ def read_wanted(headers: Mapping[str, str]) -> Wanted:
         digest=(algorithm, stated) if stated else None,
         size=None if size == "-" else int(size),
         is_cached_only=headers.get("X-Decider-Cached-Only") == "1",
+        waited_s=float(headers.get("X-Decider-Waited", "0")),
     )
 
 
@@ -132,10 +133,13 @@ class FileFetcher:
             await passing.end()
 
     def _refuse_failed(self, wanted: Wanted, now: float) -> None:
-        """Raise the error of a moment ago; for the part of a file that was to be in nginx's cache by now, of a while ago."""
-        before = self._failed.get(_key(wanted))
-        if before is not None and (wanted.is_cached_only or now - before[0] < FAILED_FOR_S):
-            raise before[1]
+        """Raise the error of a fetch that this request has waited for, or that was to bring the file into nginx's cache.
+
+        Who asks after a fetch has failed is not kept from trying anew: the host may be right again.
+        """
+        failed_at, error = self._failed.get(_key(wanted), (0.0, None))
+        if error is not None and (wanted.is_cached_only or now - wanted.waited_s < failed_at):
+            raise error
         if wanted.is_cached_only:
             raise FetchFailed(
                 "away", "it could not be fetched whole, and parts of it are given out of the whole"
