@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import msgspec
 from packaging.version import InvalidVersion, Version
@@ -19,8 +20,11 @@ from packaging.version import InvalidVersion, Version
 from decider.names import NormalizedName
 
 __all__ = [
+    "ANY_DIGEST",
+    "DIGESTS",
     "MAX_FILENAME",
     "DistributionFile",
+    "FileIdentity",
     "FileType",
     "ProjectPage",
     "ProjectStatus",
@@ -33,6 +37,10 @@ __all__ = [
 ]
 
 MAX_FILENAME = 255  #: characters
+#: The algorithms whose digests are kept of a page: the one that all installers check, then from strong to weak.
+DIGESTS = ("sha256", "sha512", "sha384", "blake2b", "md5")
+#: In place of a digest: any file of that name. Stands only in records of a decider that kept names without digests.
+ANY_DIGEST = "*"
 
 _ARCHIVE = re.compile(r"\.(?:tar(?:\.[a-z0-9]+)?|tgz|tbz2?|txz|tlz|zip)\Z", re.IGNORECASE | re.ASCII)
 # A separator would leave the project's folder; a control character or line separator would leave its header or log
@@ -71,6 +79,13 @@ class ProjectStatus(StrEnum):
     DEPRECATED = "deprecated"
 
 
+class FileIdentity(NamedTuple):
+    """What makes a file of a project the same file later: other bytes under its name are another file."""
+
+    filename: str
+    digest: str  #: of the first of DIGESTS that is stated, as `sha256:<hex>`; "" when the index states none
+
+
 class DistributionFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One sdist or wheel (or older thing) that a page lists."""
 
@@ -96,6 +111,13 @@ class DistributionFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def sha256(self) -> str | None:
         """Lower-case hex, or None when the index states no sha256."""
         return self.hashes.get("sha256")
+
+    @property
+    def identity(self) -> FileIdentity:
+        """Its name and its digest."""
+        algorithm = next((name for name in DIGESTS if name in self.hashes), None)
+        digest = "" if algorithm is None else f"{algorithm}:{self.hashes[algorithm]}"
+        return FileIdentity(self.filename, digest)
 
 
 class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -131,9 +153,9 @@ class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return tuple(sorted(file.upload_time for file in self.files if file.upload_time is not None))
 
     @cached_property
-    def undated(self) -> tuple[str, ...]:
-        """The names of the files that the index states no upload time of, in page order."""
-        return tuple(file.filename for file in self.files if file.upload_time is None)
+    def undated(self) -> tuple[FileIdentity, ...]:
+        """The files that the index states no upload time of, in page order."""
+        return tuple(file.identity for file in self.files if file.upload_time is None)
 
     def known_versions(self) -> tuple[str, ...]:
         """Every version that the index states or that a file belongs to, normalized, without duplicates (PEP 700).
