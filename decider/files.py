@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import msgspec
 from packaging.version import InvalidVersion, Version
@@ -19,8 +20,11 @@ from packaging.version import InvalidVersion, Version
 from decider.names import NormalizedName
 
 __all__ = [
+    "ANY_DIGEST",
+    "DIGESTS",
     "MAX_FILENAME",
     "DistributionFile",
+    "FileIdentity",
     "FileType",
     "ProjectPage",
     "ProjectStatus",
@@ -34,6 +38,10 @@ __all__ = [
 ]
 
 MAX_FILENAME = 255  #: characters
+#: The algorithms whose digests are kept of a page: the one that all installers check, then from strong to weak.
+DIGESTS = ("sha256", "sha512", "sha384", "blake2b", "md5")
+#: In place of a digest: any file of that name. Stands only in records of a decider that kept names without digests.
+ANY_DIGEST = "*"
 
 _ARCHIVE = re.compile(r"\.(?:tar(?:\.[a-z0-9]+)?|tgz|tbz2?|txz|tlz|zip)\Z", re.IGNORECASE | re.ASCII)
 # A separator would leave the project's folder; a control character or line separator would leave its header or log
@@ -55,10 +63,6 @@ _LONGEST_VERSION = 4  #: parts between dashes that a version and what follows it
 _NORMAL_RELEASE = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*\Z", re.ASCII)
 
 
-#: PEP 503 and 691 leave the algorithm to the index: SHA-256 is what installers are used to, then the stronger first.
-_ALGORITHMS = ("sha256", "sha512", "blake2b", "sha3_512", "sha384", "sha3_384", "sha3_256", "md5")
-
-
 class FileType(StrEnum):
     """What a rule's `file_type` may name."""
 
@@ -74,6 +78,13 @@ class ProjectStatus(StrEnum):
     ARCHIVED = "archived"
     QUARANTINED = "quarantined"
     DEPRECATED = "deprecated"
+
+
+class FileIdentity(NamedTuple):
+    """What makes a file of a project the same file later: other bytes under its name are another file."""
+
+    filename: str
+    digest: str  #: of the first of DIGESTS that is stated, as `sha256:<hex>`; "" when the index states none
 
 
 class DistributionFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -101,6 +112,11 @@ class DistributionFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def sha256(self) -> str | None:
         """Lower-case hex, or None when the index states no sha256."""
         return self.hashes.get("sha256")
+
+    @property
+    def identity(self) -> FileIdentity:
+        """Its name and its digest."""
+        return FileIdentity(self.filename, ":".join(strongest_digest(self.hashes) or ()))
 
 
 class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -136,9 +152,9 @@ class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return tuple(sorted(file.upload_time for file in self.files if file.upload_time is not None))
 
     @cached_property
-    def undated(self) -> tuple[str, ...]:
-        """The names of the files that the index states no upload time of, in page order."""
-        return tuple(file.filename for file in self.files if file.upload_time is None)
+    def undated(self) -> tuple[FileIdentity, ...]:
+        """The files that the index states no upload time of, in page order."""
+        return tuple(file.identity for file in self.files if file.upload_time is None)
 
     def known_versions(self) -> tuple[str, ...]:
         """Every version that the index states or that a file belongs to, normalized, without duplicates (PEP 700).
@@ -154,7 +170,7 @@ class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 def strongest_digest(hashes: Mapping[str, str]) -> tuple[str, str] | None:
     """The algorithm and lower-case hex by which a file is held to what its page states; None where it states none."""
-    return next(((name, hashes[name].lower()) for name in _ALGORITHMS if name in hashes), None)
+    return next(((name, hashes[name].lower()) for name in DIGESTS if name in hashes), None)
 
 
 def is_servable_filename(name: str) -> bool:

@@ -4,6 +4,7 @@ import itertools
 import sys
 from datetime import UTC, datetime
 
+from decider.files import FileIdentity
 from decider.rules import Action, RuleDraft
 from decider.store import Role, Store, open_store
 
@@ -38,8 +39,15 @@ def write_on(store: Store, name: str) -> None:
         store.replace_ruleset("feed", [block(f"{label}-{part}") for part in "abc"], actor=name, at=AT)
         say(f"feed {label}")
         say(f"token {store.add_token(label, Role.READER, f'hash of {label}', actor=name, at=AT).id}")
-        store.note_first_seen("public", "acme", [label], at=AT)
+        store.note_first_seen("public", "acme", [FileIdentity(label, "")], at=AT)
         say(f"seen {label}")
+
+
+def note(store: Store, index: str, project: str, digest: str, *filenames: str) -> None:
+    """Wait for a line, and note the files under that digest."""
+    say("ready")
+    sys.stdin.readline()
+    store.note_first_seen(index, project, [FileIdentity(name, digest) for name in filenames], at=AT)
 
 
 def feeds(store: Store) -> None:
@@ -66,6 +74,8 @@ def main(url: str, path: str, task: str, *arguments: str) -> None:
         write(store, arguments[0], int(arguments[1]))
     elif task == "feeds":
         feeds(store)
+    elif task == "note":
+        note(store, *arguments)
     else:
         write_on(store, arguments[0])
 

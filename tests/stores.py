@@ -1,5 +1,6 @@
 """Stores to test: how to open, fill, break into and share them with other processes."""
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import msgspec
 import redis
 
 from decider.errors import StoreUnavailable
+from decider.files import FileIdentity
 from decider.rules import Action, Rule, RuleDraft
 from decider.store import AuditEntry, Page, Review, open_store
 from decider.store.audit import START, decode_entry, make_entry
@@ -33,6 +35,7 @@ __all__ = [
     "add",
     "all_of",
     "block",
+    "identity",
     "replace",
     "replace_feed",
     "request",
@@ -40,6 +43,9 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).parents[1]
+OLD_STORES = (
+    ROOT / "tests" / "old_stores"
+)  #: what deciders of before left: all in it, as SQL and as Redis commands
 AuditRows = list[tuple[int, bytes]]
 
 AT = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
@@ -78,6 +84,16 @@ class StoreKind:
         assert isinstance(store, TransactionalStore)
         return store
 
+    def make_old(self) -> None:
+        """Be a store that the first decider made: schema 1, layout 1. Both hold the same."""
+        if self.url == "sqlite":
+            with closing(sqlite3.connect(self.folder / "decider.sqlite")) as db:
+                db.executescript((OLD_STORES / "schema-1.sql").read_text())
+        else:
+            with redis.Redis.from_url(self.url) as client:
+                for command in json.loads((OLD_STORES / "layout-1.json").read_text()):
+                    client.execute_command(*command)
+
     def tamper(self, change: Callable[[AuditRows], AuditRows]) -> None:
         """Replace the audit log behind the store's back, as somebody with access to the disk could."""
         tamper = _tamper_sqlite if self.url == "sqlite" else _tamper_redis
@@ -91,6 +107,10 @@ class StoreKind:
 
 def block(project: str, **fields: Any) -> RuleDraft:
     return replace(BLOCK, project=project, **fields)
+
+
+def identity(filename: str, digest: str = "") -> FileIdentity:
+    return FileIdentity(filename, digest)
 
 
 def add(store: TransactionalStore, draft: RuleDraft = BLOCK, **fields: Any) -> Rule:

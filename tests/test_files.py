@@ -8,6 +8,7 @@ from packaging.utils import parse_sdist_filename, parse_wheel_filename
 from packaging.version import Version
 
 from decider.files import (
+    DIGESTS,
     MAX_FILENAME,
     FileType,
     file_type,
@@ -18,6 +19,7 @@ from decider.files import (
     normalize_version,
 )
 from decider.names import NormalizedName, parse_project_name
+from decider.pages.listing import _DIGEST_LENGTHS
 from tests.samples import make_file, make_page
 
 VERSIONS = st.from_regex(
@@ -252,3 +254,17 @@ def test_sha256() -> None:
     """A file's sha256 is what the index states, or None."""
     assert make_file(hashes={"sha256": "ab", "md5": "cd"}).sha256 == "ab"
     assert make_file(hashes={"md5": "cd"}).sha256 is None
+
+
+def test_identity() -> None:
+    """A file is known again by its name and one digest: the SHA-256, else the strongest; the name where there is none."""
+    stated = {"md5": "1", "blake2b": "2", "sha384": "3", "sha512": "4", "sha256": "5"}
+    found = []
+    while stated:
+        found.append(make_file("demo-1.0.zip", hashes=dict(stated)).identity)
+        stated.pop(found[-1].digest.partition(":")[0])
+    digests = ["sha256:5", "sha512:4", "sha384:3", "blake2b:2", "md5:1"]
+    assert found == [("demo-1.0.zip", digest) for digest in digests]
+    assert make_file("demo-1.0.zip").identity == ("demo-1.0.zip", "")
+    # Whatever a page may keep of an index's digests tells files apart.
+    assert set(DIGESTS) == set(_DIGEST_LENGTHS)

@@ -165,6 +165,30 @@ def test_cooldown_by_first_sight(harness: Harness) -> None:
     assert harness.repositories.decide_file("default", DEMO, WHEEL).decision.verdict is Verdict.ALLOW
 
 
+def test_cooldown_of_another_upload(harness: Harness) -> None:
+    """Other bytes under an old file's name wait anew, on the page, as a file and in a dry run; the old ones do not."""
+    harness.add_rule("hold", younger_than="7d")
+    rules = harness.repositories.snapshot()
+
+    def verdicts(digest: str) -> set[Verdict]:
+        harness.public.publish("demo", make_file(WHEEL, hashes={"sha256": digest}))
+        page = harness.repositories.decide_page("default", DEMO).files
+        dry = harness.repositories.decide_page("default", DEMO, snapshot=rules).files
+        one = harness.repositories.decide_file("default", DEMO, WHEEL).decision
+        return {decision.verdict for decision in (*page, *dry, one)}
+
+    assert verdicts(DIGEST) == {Verdict.HOLD}
+    harness.write()
+    harness.now += timedelta(days=7)
+    assert verdicts(DIGEST) == {Verdict.ALLOW}
+    assert verdicts(METADATA_DIGEST) == {Verdict.HOLD}
+    harness.write()
+    assert verdicts(METADATA_DIGEST) == {Verdict.HOLD}
+    assert verdicts(DIGEST) == {Verdict.ALLOW}
+    harness.now += timedelta(days=7)
+    assert verdicts(METADATA_DIGEST) == {Verdict.ALLOW}
+
+
 def test_cooldown_while_first_sight_cannot_be_known(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

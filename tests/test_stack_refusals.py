@@ -2,10 +2,13 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from decider.files import FileIdentity
+from decider.store import open_store
 from tests.fake_index import FakeIndex
 from tests.stack import JSON_TYPE, PROMISE_S, Answer, Stack, eventually
 from tests.uploads import Distribution, make_sdist, make_wheel
@@ -19,6 +22,11 @@ REASON = "CVE-2026-1: bad things"
 def wheels(index: FakeIndex, project: str) -> dict[str, Distribution]:
     """Wheels 1.0, 1.1 and 2.0 of `project` on the public index."""
     return {version: index.add(project, make_wheel(project, version)) for version in ("1.0", "1.1", "2.0")}
+
+
+def identity_of(file: Distribution) -> FileIdentity:
+    """As an index lists it."""
+    return FileIdentity(file.filename, f"sha256:{file.sha256}")
 
 
 def refused(answer: Answer) -> bool:
@@ -278,6 +286,49 @@ def test_cooldown(stack: Stack, index: FakeIndex, project: str) -> None:
     assert {entry["rule"] for entry in refusals.values()} == {rule["id"]}
     until = datetime.fromisoformat(refusals[new.filename]["until"])
     assert abs(until - (young + timedelta(days=7))) < timedelta(seconds=2)
+
+
+def test_cooldown_of_another_upload(stack: Stack, index: FakeIndex, project: str) -> None:
+    """Where no upload time tells, other bytes under the name of an old file wait anew: held on the page, 403 as a file."""
+    wheel, other = make_wheel(project, "1.0"), make_wheel(project, "1.0", padding=3_200)
+    assert wheel.data != other.data
+    assert wheel.filename == other.filename
+    new = make_wheel(project, "1.1")
+    for file in (wheel, new):
+        index.add(project, file, omit=("upload-time",))
+    month_ago = datetime.now(UTC) - timedelta(days=30)
+    with closing(open_store("sqlite", path=str(stack.data_dir))) as store:
+        store.note_first_seen("public", project, [identity_of(wheel)], at=month_ago)
+    stack.add_rule(action="hold", project=project, younger_than="7d", reason="cooldown")
+    refusal(stack, f"/files/{project}/{new.filename}")
+    assert stack.file(project, wheel.filename).body == wheel.data
+    page = eventually(
+        lambda: got if "yanked" in (got := stack.page(project)).file(new.filename) else None,
+        within_s=PROMISE_S,
+    )
+    assert "yanked" not in page.file(wheel.filename)
+
+    index.add(project, other, omit=("upload-time",))
+    assert stack.api("POST", "/indexes/public/refresh", {"project": project}).status == 200
+
+    def is_held() -> bool:
+        answer, entry = stack.file(project, other.filename), stack.page(project).file(other.filename)
+        assert other.data not in answer.body
+        assert entry["hashes"] != {"sha256": other.sha256} or "Held" in entry["yanked"]
+        return refused(answer) and entry["hashes"] == {"sha256": other.sha256}
+
+    eventually(is_held, within_s=PROMISE_S)
+    for suffix in ("", ".metadata"):
+        answer = stack.get(f"/files/{project}/{other.filename}{suffix}")
+        assert (answer.status, answer.headers["X-Decider-Verdict"]) == (403, "hold")
+    eventually(
+        lambda: "first seen" in stack.file(project, other.filename).json()["detail"], within_s=PROMISE_S
+    )
+    # The bytes of before are as old as they were.
+    index.add(project, wheel, omit=("upload-time",))
+    assert stack.api("POST", "/indexes/public/refresh", {"project": project}).status == 200
+    eventually(lambda: stack.file(project, wheel.filename).body == wheel.data, within_s=PROMISE_S)
+    eventually(lambda: "yanked" not in stack.page(project).file(wheel.filename), within_s=PROMISE_S)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -14,6 +15,7 @@ import trustme
 from tests.fake_index import FakeIndex
 from tests.redis_server import RedisServer
 from tests.stack import PROMISE_S, Stack, eventually, free_port
+from tests.stores import StoreKind
 from tests.uploads import Distribution, make_wheel
 
 pytestmark = pytest.mark.stack
@@ -214,6 +216,42 @@ def test_sqlite_away(
     for path in parts:
         (away / path.name).rename(path)
     assert_back(stack, wheels)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_store_of_an_older_decider(
+    new_stack: Callable[..., Stack], own_index: FakeIndex, redis_server: RedisServer, kind: str
+) -> None:
+    """After the upgrade files without upload time are as old as they were, from the first request on; what is uploaded
+    in their place is new.
+    """
+    redis_server.flush()
+    url = "sqlite" if kind == "sqlite" else redis_server.url
+    stack = new_stack(index_url=own_index.url, top=f"store = {json.dumps(url)}")
+    stack.data_dir.mkdir()
+    StoreKind(url, stack.data_dir).make_old()  # with a cooldown of `demo` and times of 1.0 and 1.1
+    versions = {version: make_wheel("demo", version) for version in ("1.0", "1.1", "2.0")}
+    for wheel in versions.values():
+        own_index.add("demo", wheel, omit=("upload-time",))
+    stack.start()
+
+    def held() -> set[str]:
+        entries = {version: stack.page("demo").file(wheel.filename) for version, wheel in versions.items()}
+        return {version for version, entry in entries.items() if "Held" in str(entry.get("yanked"))}
+
+    with ThreadPoolExecutor(8) as threads:
+        first = [threads.submit(held) for _ in range(8)]
+    assert [one.result() for one in first] == [{"2.0"}] * 8
+    old, other = versions["1.0"], make_wheel("demo", "1.0", padding=3_200)
+    assert [stack.file("demo", wheel.filename).status for wheel in versions.values()] == [200, 200, 403]
+
+    own_index.add("demo", other, omit=("upload-time",))
+    assert stack.api("POST", "/indexes/public/refresh", {"project": "demo"}).status == 200
+    eventually(lambda: stack.file("demo", old.filename).status == 403, within_s=PROMISE_S)
+    eventually(lambda: held() == {"1.0", "2.0"}, within_s=PROMISE_S)
+    stack.restart()
+    assert held() == {"1.0", "2.0"}
+    assert stack.file("demo", versions["1.1"].filename).body == versions["1.1"].data
 
 
 @pytest.mark.parametrize(("option", "value"), [("appendfsync", "everysec"), ("appendonly", "no")])

@@ -11,7 +11,7 @@ from decider.errors import Conflict, InvalidRequest, PreconditionFailed, RecordN
 from decider.rules import Action, Rule, RuleDraft
 from decider.store import Page, ReviewState, Role
 from decider.store.transactional import TransactionalStore
-from tests.stores import AT, BLOCK, FULL, LATER, OWN, actions, add, all_of, block, replace, request
+from tests.stores import AT, BLOCK, FULL, LATER, OWN, actions, add, all_of, block, identity, replace, request
 
 # -- Rules
 
@@ -65,7 +65,7 @@ def test_revision_counts_changes(store: TransactionalStore) -> None:
     assert store.revision() == 5
     store.add_token("ci", Role.READER, "hash", actor="ann", at=AT)
     request(store)
-    store.note_first_seen("public", "acme", ["acme-1.0.tar.gz"], at=AT)
+    store.note_first_seen("public", "acme", [identity("acme-1.0.tar.gz")], at=AT)
     assert store.revision() == 5
 
 

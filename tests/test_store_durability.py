@@ -87,7 +87,7 @@ def require_all(store: TransactionalStore, acknowledged: list[str]) -> None:
         made[kind].add(label)
     assert made["rule"] <= {rule.id for rule in store.load_rules()[1]}
     assert made["token"] <= {token.id for token in store.list_tokens()}
-    assert made["seen"] <= store.first_seen("public", "acme").keys()
+    assert made["seen"] <= {file.filename for file in store.first_seen("public", "acme")}
     if made["feed"]:
         rules = store.get_ruleset("feed")[1]
         assert len(rules) == 3

@@ -9,13 +9,14 @@ from typing import TypeVar
 import pytest
 
 from decider.errors import Conflict, StoreUnavailable
+from decider.files import ANY_DIGEST
 from decider.rules import Rule, RuleDraft
 from decider.store import ReviewState, Role
 from decider.store.migrate import copy_store
 from decider.store.transaction import Transaction
 from decider.store.transactional import TransactionalStore
 from tests.redis_server import RedisServer
-from tests.stores import AT, BLOCK, FULL, LATER, OWN, StoreKind, add, block, replace, request
+from tests.stores import AT, BLOCK, FULL, LATER, OWN, StoreKind, add, block, identity, replace, request
 
 T = TypeVar("T")
 
@@ -61,9 +62,10 @@ def fill(store: TransactionalStore) -> None:
         review.id, ReviewState.APPROVED, replace(FULL, key="x"), reason="ok", actor="ann", at=AT
     )
     request(store, "other.whl", client="10.0.0.9", count=7)
-    store.note_first_seen("public", "acme", [f"{number}.whl" for number in range(700)], at=AT)
-    store.note_first_seen("public", "acme", ["ü:%.whl"], at=LATER)
-    store.note_first_seen("a:b", "acme-x", ["1.whl"], at=LATER)
+    files = [identity(f"{number}.whl", f"sha256:{number:064x}") for number in range(700)]
+    store.note_first_seen("public", "acme", files, at=AT)
+    store.note_first_seen("public", "acme", [identity("ü:%.whl"), identity("1.whl", "md5:1")], at=LATER)
+    store.note_first_seen("a:b", "acme-x", [identity("1.whl")], at=LATER)
 
 
 def everything(store: TransactionalStore) -> list[object]:
@@ -101,6 +103,20 @@ def test_copy_store(source: TransactionalStore, target: TransactionalStore) -> N
     }
     assert everything(target) == before
     assert everything(source) == before
+
+
+def test_copy_of_an_old_store(kinds: tuple[StoreKind, StoreKind], target: TransactionalStore) -> None:
+    """First-seen times of which only the file name is known arrive as such, and are settled where they arrive."""
+    kinds[0].folder.mkdir(exist_ok=True)
+    kinds[0].make_old()
+    name = "demo-1.0-py3-none-any.whl"
+    with closing(kinds[0].open()) as source:
+        copy_store(source, target)
+        for index, project in (("public", "demo"), ("a:b", "acme-x")):
+            assert target.first_seen(index, project) == source.first_seen(index, project)
+    since = target.first_seen("public", "demo")[identity(name, ANY_DIGEST)]
+    target.note_first_seen("public", "demo", [identity(name, "sha256:1")], at=AT)
+    assert target.first_seen("public", "demo") == {identity(name, "sha256:1"): since}
 
 
 def test_life_goes_on(source: TransactionalStore, target: TransactionalStore) -> None:

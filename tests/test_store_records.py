@@ -1,14 +1,29 @@
 """The store, whichever it is: tokens, reviews, first-seen times."""
 
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
 
 from decider.errors import Conflict, RecordNotFound
+from decider.files import ANY_DIGEST
 from decider.store import ReviewState, Role
 from decider.store.transactional import TransactionalStore
-from tests.stores import AT, BLOCK, FULL, LATER, actions, all_of, replace, request
+from tests.stores import (
+    AT,
+    BLOCK,
+    FULL,
+    LATER,
+    StoreKind,
+    actions,
+    all_of,
+    identity,
+    replace,
+    request,
+    start_worker,
+)
 
 # -- Tokens
 
@@ -187,16 +202,106 @@ def test_review_is_opened_anew(store: TransactionalStore) -> None:
 # -- First-seen times
 
 
+DEMO = [f"demo-1.{number}-py3-none-any.whl" for number in (0, 1)]
+GONE = ["demo-1.2.tar.gz", "demo-ü b.zip"]
+OLD = datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)  #: of the files of `public` and `demo` in old stores
+LESS_OLD = datetime(2024, 2, 3, 4, 5, 6, tzinfo=UTC)  #: of the last of them, and of another project's
+
+
+@pytest.fixture
+def old_store(store_kind: StoreKind) -> Iterator[TransactionalStore]:
+    """A store that the first decider made, with times by file name."""
+    store_kind.make_old()
+    with closing(store_kind.open()) as opened:
+        yield opened
+
+
 def test_first_seen(store: TransactionalStore) -> None:
     """The first time stays; files, projects and indexes do not get mixed up."""
-    store.note_first_seen("public", "acme", ["a.whl", "ü b.whl"], at=AT)
-    store.note_first_seen("public", "acme", ["a.whl", "c.whl"], at=LATER)
-    store.note_first_seen("public", "acme-x", ["a.whl"], at=LATER)
-    store.note_first_seen("other:public", "acme", iter(["d.whl"]), at=LATER)
+    a, b, c, d = (identity(name) for name in ("a.whl", "ü b.whl", "c.whl", "d.whl"))
+    store.note_first_seen("public", "acme", [a, b], at=AT)
+    store.note_first_seen("public", "acme", [a, c], at=LATER)
+    store.note_first_seen("public", "acme-x", [a], at=LATER)
+    store.note_first_seen("other:public", "acme", iter([d]), at=LATER)
     store.note_first_seen("public", "none", [], at=LATER)
-    assert store.first_seen("public", "acme") == {"a.whl": AT, "ü b.whl": AT, "c.whl": LATER}
-    assert store.first_seen("public", "acme-x") == {"a.whl": LATER}
-    assert store.first_seen("other:public", "acme") == {"d.whl": LATER}
+    assert store.first_seen("public", "acme") == {a: AT, b: AT, c: LATER}
+    assert store.first_seen("public", "acme-x") == {a: LATER}
+    assert store.first_seen("other:public", "acme") == {d: LATER}
     assert store.first_seen("other", "public:acme") == {}
     assert store.first_seen("public", "none") == {}
     assert actions(store) == []
+
+
+def test_first_seen_by_digest(store: TransactionalStore) -> None:
+    """Files of one name and different digests, or of none, have times of their own."""
+    files = [identity("a.whl", digest) for digest in ("sha256:1", "sha256:2", "md5:1", "")]
+    times = {file: AT + timedelta(hours=number) for number, file in enumerate(files)}
+    for file, at in times.items():
+        store.note_first_seen("public", "acme", [file], at=at)
+    store.note_first_seen("public", "acme", files, at=AT - timedelta(days=1))
+    assert store.first_seen("public", "acme") == times
+
+
+def test_old_store_keeps_everything(old_store: TransactionalStore) -> None:
+    """A store of the first decider is taken over with all that is in it; first-seen times are of names only."""
+    revision, rules = old_store.load_rules()
+    assert (revision, [(rule.project, rule.younger_than) for rule in rules]) == (
+        2,
+        [("demo", "7d"), ("evil", None)],
+    )
+    assert [token.name for token in old_store.list_tokens()] == ["ci"]
+    assert [review.filename for review in old_store.list_reviews().items] == [DEMO[1]]
+    times = dict.fromkeys((*DEMO, GONE[0]), OLD) | {GONE[1]: LESS_OLD}
+    assert old_store.first_seen("public", "demo") == {
+        identity(name, ANY_DIGEST): at for name, at in times.items()
+    }
+    assert old_store.first_seen("a:b", "acme-x") == {identity("acme_x-1.0.tar.gz", ANY_DIGEST): LESS_OLD}
+    request(old_store)
+    assert old_store.verify_audit() == (5, ())
+
+
+@pytest.mark.parametrize("digest", ["sha256:1", "md5:1", ""])
+def test_old_times_are_settled(old_store: TransactionalStore, store_kind: StoreKind, digest: str) -> None:
+    """Times by name are those of the files that are listed first; what comes later under their names is new."""
+    listed = [identity(name, digest) for name in DEMO]
+    new = identity("demo-2.0.tar.gz", digest)
+    old_store.note_first_seen("public", "demo", [*listed, new], at=AT)
+    settled = {listed[0]: OLD, listed[1]: OLD, new: AT}
+    assert old_store.first_seen("public", "demo") == settled
+    late = [identity(name, "sha256:2") for name in (*DEMO, *GONE)]
+    old_store.note_first_seen("public", "demo", [*listed, *late], at=LATER)
+    settled |= dict.fromkeys(late, LATER)
+    assert old_store.first_seen("public", "demo") == settled
+    with closing(store_kind.open()) as other:
+        assert other.first_seen("public", "demo") == settled
+        assert len(other.first_seen("a:b", "acme-x")) == 1
+
+
+def test_old_times_of_files_that_are_gone(old_store: TransactionalStore) -> None:
+    """Where nothing without upload time is listed at the first look, what is uploaded later is new, whatever its name."""
+    old_store.note_first_seen("public", "demo", [], at=AT)
+    assert old_store.first_seen("public", "demo") == {}
+
+
+def test_old_times_are_settled_once(old_store: TransactionalStore, store_kind: StoreKind) -> None:
+    """Of processes that see other bytes under the same names at the same moment, one gets all the old times."""
+    count = 4
+    workers = [
+        start_worker(store_kind, "note", "public", "demo", f"sha256:{number}", *DEMO)
+        for number in range(count)
+    ]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    for worker in workers:
+        worker.communicate()
+    assert [worker.returncode for worker in workers] == [0] * count
+    times = old_store.first_seen("public", "demo")
+    assert len(times) == count * len(DEMO)
+    old = [file for file, at in times.items() if at == OLD]
+    assert {file.filename for file in old} == set(DEMO)
+    assert len({file.digest for file in old}) == 1

@@ -19,7 +19,7 @@ from decider.store.redis import RedisStore
 from decider.store.redis_keys import NONCES
 from tests.breaking_proxy import Break, BreakingProxy
 from tests.redis_server import CONF, RedisServer, free_port
-from tests.stores import AT, BLOCK, actions, add, block, request
+from tests.stores import AT, BLOCK, StoreKind, actions, add, block, identity, request
 
 
 def open_redis(url: str) -> RedisStore:
@@ -76,7 +76,7 @@ def every_call(store: RedisStore) -> list[Callable[[], object]]:
         lambda: store.get_review("q0000001"),
         store.list_reviews,
         lambda: store.decide_review("q0000001", ReviewState.DENIED, BLOCK, reason="no", actor="ann", at=AT),
-        lambda: store.note_first_seen("public", "acme", ["a.whl"], at=AT),
+        lambda: store.note_first_seen("public", "acme", [identity("a.whl")], at=AT),
         lambda: store.first_seen("public", "acme"),
         store.list_audit,
         lambda: list(store.iterate_audit()),
@@ -163,7 +163,7 @@ def test_memory_is_full(redis_store: RedisStore, client: Any) -> None:
         lambda: add(redis_store),
         lambda: redis_store.remove_rule(rule.id, actor="ann", at=AT),
         lambda: redis_store.replace_ruleset("manual", drafts, actor="ann", at=AT),
-        lambda: redis_store.note_first_seen("public", "acme", ["a.whl"], at=AT),
+        lambda: redis_store.note_first_seen("public", "acme", [identity("a.whl")], at=AT),
         lambda: request(redis_store),
     ]
     with configured(client, maxmemory=1):
@@ -194,8 +194,17 @@ def test_newer_layout_is_refused(redis_store: RedisStore, client: Any) -> None:
     add(redis_store)
     client.hset("decider:head", "layout", 99)
     for call in (redis_store.ping, lambda: add(redis_store), lambda: redis_store.get_rule("r0000001")):
-        with pytest.raises(StoreUnavailable, match="has layout 99, this decider knows 1"):
+        with pytest.raises(StoreUnavailable, match="has layout 99, this decider knows 2"):
             call()
+
+
+def test_older_layout_is_taken_over(redis_store: RedisStore, client: Any, redis_server: RedisServer) -> None:
+    """The first change to the data of an older decider keeps that one from reading what it would misunderstand."""
+    StoreKind(redis_server.url, Path("unused")).make_old()
+    redis_store.ping()
+    assert client.hget("decider:head", "layout") == b"1"
+    add(redis_store)
+    assert client.hget("decider:head", "layout") == b"2"
 
 
 def test_damaged_rule(redis_store: RedisStore, client: Any) -> None:
@@ -282,7 +291,7 @@ def test_all_keys_are_ours(redis_store: RedisStore, client: Any) -> None:
     redis_store.add_token("ci", Role.READER, "hash", actor="ann", at=AT)
     review = request(redis_store)
     redis_store.decide_review(review.id, ReviewState.DENIED, BLOCK, reason="no", actor="ann", at=AT)
-    redis_store.note_first_seen("public", "acme", ["a.whl"], at=AT)
+    redis_store.note_first_seen("public", "acme", [identity("a.whl")], at=AT)
     redis_store.remove_rule("r0000001", actor="ann", at=AT)
     for _ in range(250):
         request(redis_store)

@@ -18,6 +18,7 @@ from tests.stores import (
     StoreKind,
     add,
     block,
+    identity,
     replace_feed,
     request,
     start_worker,
@@ -155,12 +156,12 @@ def test_everything_is_there_after_reopening(store_kind: StoreKind) -> None:
         rule = add(store, FULL)
         token = store.add_token("ci", Role.READER, "hash", actor="ann", at=AT)
         review = request(store)
-        store.note_first_seen("public", "acme", ["a.whl"], at=AT)
+        store.note_first_seen("public", "acme", [identity("a.whl")], at=AT)
     with closing(store_kind.open()) as store:
         assert store.load_rules() == (1, (rule,))
         assert store.find_token("hash") == token
         assert store.get_review(review.id) == review
-        assert store.first_seen("public", "acme") == {"a.whl": AT}
+        assert store.first_seen("public", "acme") == {identity("a.whl"): AT}
         assert store.verify_audit() == (3, ())
 
 
@@ -185,7 +186,7 @@ def test_failed_change_leaves_nothing(store: TransactionalStore) -> None:
 def test_times_need_a_zone(store: TransactionalStore) -> None:
     """A time without zone is a mistake of the caller and is never stored."""
     with pytest.raises(TypeError):
-        store.note_first_seen("public", "acme", ["a.whl"], at=AT.replace(tzinfo=None))
+        store.note_first_seen("public", "acme", [identity("a.whl")], at=AT.replace(tzinfo=None))
     assert store.first_seen("public", "acme") == {}
 
 
@@ -200,7 +201,7 @@ def test_text_that_is_none(store: TransactionalStore) -> None:
         lambda: store.list_rules(at=AT, project=half),
         lambda: store.list_audit(actor=half),
         lambda: store.find_token(half),
-        lambda: store.note_first_seen("public", "acme", [half], at=AT),
+        lambda: store.note_first_seen("public", "acme", [identity(half)], at=AT),
     ]
     for call in calls:
         with pytest.raises(InvalidRequest):

@@ -98,6 +98,22 @@ def test_schema_is_upgraded(file: Path, monkeypatch: pytest.MonkeyPatch) -> None
         assert db.execute("PRAGMA user_version").fetchone() == (len(UPGRADES) + 1,)
 
 
+def test_first_schema_is_upgraded(file: Path) -> None:
+    """A database that the first decider made is brought to the schema of a new one."""
+
+    def schema(path: Path) -> tuple[int, set[str]]:
+        with closing(sqlite3.connect(path)) as db:
+            tables = db.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
+            return db.execute("PRAGMA user_version").fetchone()[0], {sql for (sql,) in tables}
+
+    StoreKind("sqlite", file.parent).make_old()
+    assert schema(file)[0] == 1
+    SqliteStore(file).close()
+    fresh = file.with_name("fresh.sqlite")
+    SqliteStore(fresh).close()
+    assert schema(file) == schema(fresh)
+
+
 def test_failed_upgrade_changes_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An upgrade that fails halfway leaves the database as it was, for the decider that made it."""
     with closing(SqliteStore(file)) as store:
@@ -118,7 +134,7 @@ def test_newer_schema_is_refused(file: Path) -> None:
     SqliteStore(file).close()
     with closing(sqlite3.connect(file)) as db:
         db.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreUnavailable, match="has schema 99, this decider knows 1"):
+    with pytest.raises(StoreUnavailable, match="has schema 99, this decider knows 2"):
         SqliteStore(file)
     with closing(sqlite3.connect(file)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (99,)

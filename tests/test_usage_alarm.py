@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from decider.files import FileIdentity
 from decider.rules import Action, Rule, RuleDraft, Snapshot
 from decider.settings import Settings
 from decider.store import Store, open_store
@@ -124,7 +125,7 @@ def test_age_of_what_no_index_dates(tmp_path: Path, store: Store) -> None:
         ],
     )
     for name, days in zip(names, (8, 6), strict=True):
-        store.note_first_seen("public", "demo", frozenset({name}), at=AT - timedelta(days=days))
+        store.note_first_seen("public", "demo", [FileIdentity(name, "")], at=AT - timedelta(days=days))
     add(store, action="hold", younger_than="7d")
     assert told(store, settings) == ["2.0"]
     add(store)

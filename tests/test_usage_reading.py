@@ -15,6 +15,7 @@ import pytest
 
 from decider.decision import Verdict
 from decider.errors import InvalidRequest, UsageUnavailable
+from decider.files import ANY_DIGEST, FileIdentity
 from decider.rules import Rule, Snapshot
 from decider.settings import Settings
 from decider.store.cursors import encode_cursor
@@ -484,16 +485,51 @@ def test_exposure_to_a_file_without_date(tmp_path: Path) -> None:
     stage(tmp_path, [make_row(decided="version=1.0&verdict=allow&index=public")])
     rule = make_rule(1, "block", "demo", younger_than="7d")
     old, young = AT - timedelta(days=8), AT - timedelta(days=6)
-    for first_seen, count in (({ONE: old}, 0), ({ONE: young}, 1), ({}, 1), ({TWO: old}, 1)):
+    one, two = FileIdentity(ONE, ""), FileIdentity(TWO, "")
+    for first_seen, count in (({one: old}, 0), ({one: young}, 1), ({}, 1), ({two: old}, 1)):
         meant = judge(first_seen).refused_by(rule, Snapshot(1, [rule]))
         found = Usage(settings).exposure(["demo"], meant, among=rule_condition(rule, at=AT)).items
         assert len(found) == count, first_seen
     # It had come of age when somebody took it; so a block is news.
     block = make_rule(2, "block", "demo")
     before, after = Snapshot(1, [rule]), Snapshot(2, [rule, block])
-    for first_seen, count in (({ONE: old}, 1), ({ONE: young}, 0)):
+    for first_seen, count in (({one: old}, 1), ({one: young}, 0)):
         meant = judge(first_seen).newly_refused(before, after)
         assert len(Usage(settings).exposure(["demo"], meant).items) == count, first_seen
+
+
+@pytest.mark.parametrize(
+    ("sha256", "sights", "count"),
+    [
+        ("ab", {"sha256:ab": 8}, 0),
+        ("ab", {"sha256:ab": 6}, 1),
+        ("ab", {"sha256:ab": 6, "sha256:cd": 8, "": 8}, 1),
+        ("ab", {"sha256:cd": 8, "": 8}, 1),
+        ("ab", {ANY_DIGEST: 8}, 0),
+        ("ab", {ANY_DIGEST: 6}, 1),
+        (None, {"": 8}, 0),
+        (None, {"": 6}, 1),
+        (None, {"sha256:ab": 8}, 1),
+        (None, {"md5:ab": 8, "sha512:cd": 6}, 1),
+        (None, {"md5:ab": 8, "sha512:cd": 9, "sha256:ab": 6}, 0),
+        (None, {ANY_DIGEST: 8}, 0),
+    ],
+)
+def test_exposure_to_another_upload(
+    tmp_path: Path, sha256: str | None, sights: dict[str, int], count: int
+) -> None:
+    """A file without date is as old as the bytes that the client got, not as others of its name; of unknown ones the
+    youngest count.
+    """
+    settings = settings_of(tmp_path)
+    said = "" if sha256 is None else f"&sha256={sha256}"
+    stage(tmp_path, [make_row(decided=f"version=1.0&verdict=allow&index=public{said}")])
+    rule = make_rule(1, "block", "demo", younger_than="7d")
+    meant = judge(
+        {FileIdentity(ONE, digest): AT - timedelta(days=days) for digest, days in sights.items()}
+    ).refused_by(rule, Snapshot(1, [rule]))
+    found = Usage(settings).exposure(["demo"], meant, among=rule_condition(rule, at=AT)).items
+    assert len(found) == count
 
 
 def test_age_is_asked_where_it_matters(tmp_path: Path) -> None:
@@ -504,7 +540,7 @@ def test_age_is_asked_where_it_matters(tmp_path: Path) -> None:
     stage(tmp_path, [*rows, make_row(project="other", filename="other-1.tar.gz")])
     asked: list[tuple[str, str]] = []
 
-    def first_seen_of(index: str, project: str) -> dict[str, datetime]:
+    def first_seen_of(index: str, project: str) -> dict[FileIdentity, datetime]:
         asked.append((index, project))
         return {}
 

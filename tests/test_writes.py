@@ -13,6 +13,7 @@ import pytest
 
 from decider.decision import FileDecision, Verdict
 from decider.errors import Conflict, RecordNotFound, StoreUnavailable
+from decider.files import ProjectPage
 from decider.names import NormalizedName
 from decider.rules import Action, Rule, RuleDraft
 from decider.store import Review
@@ -20,6 +21,7 @@ from decider.store.sqlite import SqliteStore
 from decider.writes import CLAIMS, PendingWrites, claims, first_seen, reviews
 from tests.samples import AT, DEMO, make_file, make_page, make_rule
 from tests.stack import eventually
+from tests.stores import StoreKind, identity
 
 ACME, OTHER = NormalizedName("acme"), NormalizedName("other")
 
@@ -423,7 +425,7 @@ def test_first_seen(store: Faulty, writes: PendingWrites, clock: Clock) -> None:
     writes.flush()
     clock.now += timedelta(hours=1)
     assert writes.first_seen([page]) == {"demo-1.0.zip": AT}
-    assert store.first_seen("public", "demo") == {"demo-1.0.zip": AT}
+    assert store.first_seen("public", "demo") == {identity("demo-1.0.zip"): AT}
 
 
 def test_first_seen_of_a_changed_page(writes: PendingWrites, clock: Clock) -> None:
@@ -446,6 +448,86 @@ def test_first_seen_in_two_indexes(writes: PendingWrites, clock: Clock) -> None:
     writes.first_seen([ours, theirs])
     writes.flush()
     assert writes.first_seen([ours, theirs]) == {"demo-1.0.zip": clock.now}
+
+
+def test_first_seen_of_another_upload(writes: PendingWrites, clock: Clock) -> None:
+    """Other bytes under the name of an old file are new; the bytes of before, come back, are as old as they were."""
+    first, other = (make_page(make_file("demo-1.0.zip", hashes={"sha256": digest})) for digest in "ab")
+    for page, expected in ((first, AT), (other, AT + timedelta(days=30)), (first, AT)):
+        writes.first_seen([page])
+        writes.flush()
+        assert writes.first_seen([page]) == {"demo-1.0.zip": expected}
+        clock.now = AT + timedelta(days=30)
+
+
+def test_first_seen_without_digest(writes: PendingWrites, clock: Clock) -> None:
+    """A file whose index states no digest goes by its name alone, until the index states one: then it is new."""
+    for fields in ({}, {"size": 7}, {"yanked": ""}):
+        writes.first_seen([page := make_page(make_file("demo-1.0.zip", **fields))])
+        writes.flush()
+        assert writes.first_seen([page]) == {"demo-1.0.zip": AT}
+        clock.now += timedelta(days=30)
+    assert writes.first_seen([make_page(make_file("demo-1.0.zip", hashes={"md5": "0"}))]) == {}
+
+
+def test_first_seen_of_a_file_that_another_hides(writes: PendingWrites, clock: Clock) -> None:
+    """A new file does not get the time of the old one of its name in an index that comes after."""
+    theirs = make_page("demo-1.0.zip", "demo-1.1.zip")
+    writes.first_seen([theirs])
+    writes.flush()
+    clock.now += timedelta(days=1)
+    for ours in (
+        make_page("demo-1.0.zip", index="internal"),
+        make_page(make_file("demo-1.0.zip", upload_time=AT), index="internal"),
+    ):
+        assert writes.first_seen([ours, theirs]) == {"demo-1.1.zip": AT}
+
+
+@pytest.fixture
+def old_store(tmp_path: Path) -> Iterator[Faulty]:
+    """A store with times of the first decider, by file name."""
+    (tmp_path / "old").mkdir()
+    StoreKind("sqlite", tmp_path / "old").make_old()
+    made = Faulty(tmp_path / "old" / "decider.sqlite")
+    yield made
+    made.faults.clear()
+    made.close()
+
+
+OLD_NAME = "demo-1.0-py3-none-any.whl"
+
+
+def old_page(digest: str, *others: str) -> ProjectPage:
+    return make_page(make_file(OLD_NAME, hashes={"sha256": digest}), *others)
+
+
+def test_first_seen_by_an_older_decider(old_store: Faulty, clock: Clock) -> None:
+    """What is listed at the first look after the upgrade is as old as it was, at once; what replaces it then is new."""
+    writes, elsewhere = (PendingWrites(old_store, clock=clock) for _ in range(2))
+    assert writes.first_seen([old_page("a", "demo-9.zip")]).keys() == {OLD_NAME, "demo-9.zip"}
+    assert writes.lengths["first_seen"] == 0
+    assert elsewhere.first_seen([old_page("b")]) == {}
+    assert elsewhere.first_seen([old_page("a")])[OLD_NAME] < AT - timedelta(days=365)
+
+
+def test_first_seen_by_an_older_decider_on_an_emptied_page(old_store: Faulty, clock: Clock) -> None:
+    """What was not listed at the first look after the upgrade is new when it comes back."""
+    writes = PendingWrites(old_store, clock=clock)
+    assert writes.first_seen([make_page()]) == {}
+    assert writes.first_seen([old_page("a")]) == {}
+
+
+@pytest.mark.parametrize("method", ["note_first_seen", "first_seen"])
+def test_first_seen_by_an_older_decider_while_the_store_is_away(
+    old_store: Faulty, clock: Clock, method: str
+) -> None:
+    """Until the store has settled what its old times are of they are nobody's, and every file is new."""
+    writes = PendingWrites(old_store, clock=clock)
+    old_store.fail(AWAY, method)
+    assert writes.first_seen([old_page("a")]) == {}
+    old_store.faults.clear()
+    assert writes.first_seen([old_page("b")]).keys() == {OLD_NAME}
+    assert writes.first_seen([old_page("a")]) == {}
 
 
 def test_first_seen_is_remembered(store: Faulty, writes: PendingWrites) -> None:
@@ -486,14 +568,14 @@ def test_first_seen_that_cannot_be_written(
     writes.first_seen([make_page("acme-1.0.zip", project=ACME)])
     ask(writes, "10.0.0.1")
     writes.flush()
-    assert store.first_seen("public", "acme") == {"acme-1.0.zip": AT}
+    assert store.first_seen("public", "acme") == {identity("acme-1.0.zip"): AT}
     assert len(found(store)) == 1
     assert "first_seen.dropped" in caplog.text
 
 
 def test_first_seen_is_bounded(store: Faulty, writes: PendingWrites, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages with very many undated files fill no memory, neither before they are written nor after."""
-    monkeypatch.setattr(first_seen, "MAX_NAMES", 10)
+    monkeypatch.setattr(first_seen, "MAX_FILES", 10)
     pages = [
         make_page(
             *(f"p{number}-{version}.0.zip" for version in range(6)), project=NormalizedName(f"p{number}")
@@ -503,14 +585,14 @@ def test_first_seen_is_bounded(store: Faulty, writes: PendingWrites, monkeypatch
     for page in pages:
         writes.first_seen([page])
     queue = writes._first_seen
-    assert (len(queue._unseen), queue._unseen_names) == (2, 12)
+    assert (len(queue._unseen), queue._unseen_files) == (2, 12)
     writes.flush()
-    assert (queue._unseen, queue._unseen_names) == ({}, 0)
+    assert (queue._unseen, queue._unseen_files) == ({}, 0)
     for _ in range(2):
         for page in pages:
             writes.first_seen([page])
         writes.flush()
-    assert (list(queue._seen), queue._seen_names) == ([("public", "p3")], 7)
+    assert (list(queue._seen), queue._seen_files) == ([("public", "p3")], 7)
     assert len(store.first_seen("public", "p3")) == 6
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from decider.files import FileIdentity
 from decider.settings import Settings, UsageSettings
 from decider.usage.clients import Clients
 from decider.usage.columns import Row
@@ -62,7 +63,7 @@ def make_row(**fields: Any) -> Row:
 
 
 def judge(
-    first_seen: Mapping[str, datetime] | None = None, *, at: datetime = AT, index: str = "public"
+    first_seen: Mapping[FileIdentity, datetime] | None = None, *, at: datetime = AT, index: str = "public"
 ) -> SeenJudge:
     """One at AT, by those first-seen times of the files of one index."""
     return SeenJudge(at=at, first_seen_of=lambda asked, _: (first_seen or {}) if asked == index else {})

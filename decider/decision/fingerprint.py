@@ -115,12 +115,12 @@ def _ages(
     undated: list[tuple[str, datetime | None]] = []
     for page in pages:
         clocks += page.upload_times[bisect_right(page.upload_times, oldest) :]
-        for filename in page.undated:
-            seen = first_seen.get(filename)
+        for file in page.undated:
+            seen = first_seen.get(file.filename)
             if seen is None:
-                undated.append((filename, None))
+                undated.append((file.filename, None))
             elif seen > oldest:
-                undated.append((filename, seen))
+                undated.append((file.filename, seen))
                 clocks.append(seen)
     clocks.sort()
     return _Ages(

@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
+from decider.files import FileIdentity
 from decider.rules import Action, Rule, RuleDraft
 
 __all__ = [
@@ -291,11 +292,17 @@ class Store(Protocol):
 
     # First-seen times
 
-    def note_first_seen(self, index: str, project: str, filenames: Iterable[str], *, at: datetime) -> None:
-        """Remember `at` for the file names that have no time yet."""
+    def note_first_seen(
+        self, index: str, project: str, files: Iterable[FileIdentity], *, at: datetime
+    ) -> None:
+        """Remember `at` for those of `files` that have no time yet; `files` are all that the index does not date.
 
-    def first_seen(self, index: str, project: str) -> Mapping[str, datetime]:
-        """File name → when decider first saw it."""
+        Times under ANY_DIGEST are settled by the first call for their project: each goes to the one of `files` that
+        has the name, and those whose name is not among them are forgotten.
+        """
+
+    def first_seen(self, index: str, project: str) -> Mapping[FileIdentity, datetime]:
+        """File → when decider first saw it; under ANY_DIGEST, times that are not settled yet."""
 
     # Audit
 

@@ -11,6 +11,7 @@ from itertools import chain
 import msgspec
 
 from decider.errors import Fault, InvalidRequest, StoreUnavailable
+from decider.files import FileIdentity
 from decider.rules import Rule
 from decider.store import Review, RulesetInfo, Token
 
@@ -52,7 +53,7 @@ class SeenFiles(msgspec.Struct, frozen=True):
 
     index: str
     project: str
-    times: Mapping[str, datetime]  #: file name → aware, UTC
+    times: Mapping[FileIdentity, datetime]  #: aware, UTC
 
 
 encode = msgspec.json.Encoder().encode

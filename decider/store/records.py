@@ -1,23 +1,25 @@
-"""What each change of tokens and reviews means, in terms of one transaction; both stores run these.
+"""What each change of tokens, reviews and first-seen times means, in terms of one transaction; both stores run these.
 
 As in `changes`, a function raises before it writes. A token's secret hash never reaches the audit log. SQL and Redis
 commands may not be added here.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from decider.errors import Conflict, RecordNotFound
+from decider.files import ANY_DIGEST, FileIdentity
 from decider.rules import Rule, RuleDraft
 from decider.store import Review, ReviewState, Role, Token
 from decider.store.changes import add_rule, append_audit
-from decider.store.encoding import StoredReview
+from decider.store.encoding import SeenFiles, StoredReview
 from decider.store.ids import is_token_id, make_id
 from decider.store.transaction import ReviewSubject, Transaction
 
-__all__ = ["add_token", "decide_review", "request_review", "revoke_token"]
+__all__ = ["add_token", "decide_review", "is_noted", "note_first_seen", "request_review", "revoke_token"]
 
 _MAX_REQUESTERS = 50
 _ACTOR = "decider"  #: of what no person asked for
@@ -126,6 +128,34 @@ def decide_review(
         reason=reason,
     )
     return review, rule
+
+
+def is_noted(known: Collection[FileIdentity], files: Collection[FileIdentity]) -> bool:
+    """Whether note_first_seen has nothing to do for `files`, where the times of `known` are stored."""
+    return all(file in known for file in files) and not _unsettled(known)
+
+
+def note_first_seen(
+    tx: Transaction, index: str, project: str, files: Collection[FileIdentity], *, at: datetime
+) -> None:
+    """See Store.note_first_seen.
+
+    A time that was kept by name alone says that decider saw some file of that name then, and not which. The file that
+    is listed at the first look is taken for it, or every file would be new after the upgrade. Whatever comes under
+    the name later is new: there is no such time any more, also where the name was not listed at that look.
+    """
+    known = tx.first_seen(index, project)
+    unsettled = _unsettled(known)
+    by_name = {file.filename: known[file] for file in unsettled}
+    times = {file: by_name.pop(file.filename, at) for file in files if file not in known}
+    if times:
+        tx.put_first_seen(SeenFiles(index, project, times))
+    if unsettled:
+        tx.drop_first_seen(index, project, unsettled)
+
+
+def _unsettled(known: Collection[FileIdentity]) -> list[FileIdentity]:
+    return [file for file in known if file.digest == ANY_DIGEST]
 
 
 def _open_review(

@@ -6,13 +6,14 @@ change came first; then it is made anew. Only a server set up as in deploy/redis
 disk": see `durability_fault`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TypeVar
 
 from redis.exceptions import ResponseError
 
 from decider.errors import StoreUnavailable
+from decider.files import FileIdentity
 from decider.rules import Action, Rule
 from decider.store import AuditEntry, AuditFault, Page, Review, ReviewState, RulesetInfo, Token
 from decider.store.audit import START, Head, decode_entry, verify_chain
@@ -24,7 +25,6 @@ from decider.store.encoding import (
     decode_rule,
     decode_rules,
     decode_ruleset,
-    from_micros,
     to_micros,
 )
 from decider.store.redis_address import RedisAddress
@@ -46,7 +46,7 @@ from decider.store.redis_keys import (
     seen_key,
 )
 from decider.store.redis_session import CHUNK, Session, Sessions, indexed_ids, pairs
-from decider.store.redis_transaction import RedisTransaction, read_together, read_token
+from decider.store.redis_transaction import RedisTransaction, read_first_seen, read_together, read_token
 from decider.store.transaction import TOUCH_EVERY, Record, Transaction
 from decider.store.transactional import TransactionalStore
 
@@ -156,15 +156,9 @@ class RedisStore(TransactionalStore):
             found = (review for review in reviews if _matches(review, wanted))
             return make_page("reviews", found, limit, lambda review: review.id)
 
-    def note_first_seen(self, index: str, project: str, filenames: Iterable[str], *, at: datetime) -> None:
-        new = set(filenames).difference(self.first_seen(index, project))
-        if new:
-            seen = SeenFiles(index, project, dict.fromkeys(sorted(new), at))
-            self.write(lambda tx: tx.put_first_seen(seen))
-
-    def first_seen(self, index: str, project: str) -> Mapping[str, datetime]:
+    def first_seen(self, index: str, project: str) -> Mapping[FileIdentity, datetime]:
         with self._reading.open() as session:
-            return _times(session.call("HGETALL", seen_key(index, project)))
+            return read_first_seen(session, seen_key(index, project))
 
     def list_audit(
         self,
@@ -224,7 +218,7 @@ class RedisStore(TransactionalStore):
             yield from map(decode_review, _indexed(session, REVIEW_INDEX, REVIEWS, _ALL, ""))
             for key in _seen_keys(session):
                 index, project = parse_seen_key(key.decode())
-                yield SeenFiles(index, project, _times(session.call("HGETALL", key)))
+                yield SeenFiles(index, project, read_first_seen(session, key))
             yield from (decode_entry(stored)[0] for _, stored in entries(session, 0))
             if int(session.call("HGET", HEAD, "changes") or 0) != tx.changes:
                 raise StoreUnavailable(
@@ -255,10 +249,6 @@ def _seen_keys(session: Session) -> Iterator[bytes]:
         yield from keys
         if cursor == b"0":
             return
-
-
-def _times(reply: Sequence[bytes]) -> dict[str, datetime]:
-    return {filename.decode(): from_micros(int(at)) for filename, at in pairs(reply).items()}
 
 
 def _narrowest(wanted: Mapping[str, str | None]) -> tuple[str, str]:

@@ -7,6 +7,7 @@ oldest first, and a listing goes on after any id.
 from collections.abc import Iterator
 from urllib.parse import quote, unquote
 
+from decider.files import ANY_DIGEST, FileIdentity
 from decider.rules import Rule
 from decider.store import AuditEntry
 from decider.store.audit import rules_of
@@ -36,13 +37,16 @@ __all__ = [
     "audit_members",
     "index_range",
     "padded",
+    "parse_seen_field",
     "parse_seen_key",
     "review_members",
     "rule_members",
+    "seen_field",
     "seen_key",
 ]
 
-LAYOUT = 1  #: of everything below; a newer one is refused
+#: Of everything below; a newer one is refused. 2: first-seen times are of a file name and a digest.
+LAYOUT = 2
 
 HEAD = "decider:head"  #: hash: State, layout, and `changes`, which every change raises
 NONCES = "decider:nonces"  #: list: the latest changes, to tell whether one took effect
@@ -62,7 +66,7 @@ REVIEW_SUBJECTS = "decider:reviews:subjects"  #: hash: subject → id of its lat
 AUDIT = "decider:audit"  #: stream: AuditEntry, under its own id
 AUDIT_INDEX = "decider:audit:index"
 AUDIT_TIMES = "decider:audit:times"  #: sorted set: id by the latest time up to it, in microseconds
-SEEN = "decider:seen:"  #: hash for each index and project: file name → microseconds
+SEEN = "decider:seen:"  #: hash for each index and project: seen_field → microseconds
 
 
 def seen_key(index: str, project: str) -> str:
@@ -74,6 +78,18 @@ def parse_seen_key(key: str) -> tuple[str, str]:
     """The index and project of seen_key."""
     index, _, project = key.removeprefix(SEEN).partition(":")
     return unquote(index), unquote(project)
+
+
+def seen_field(file: FileIdentity) -> str:
+    """What stands for a file in that hash; under ANY_DIGEST the bare name, as layout 1 has it."""
+    # Neither digests nor names of files hold a slash.
+    return file.filename if file.digest == ANY_DIGEST else f"{file.digest}/{file.filename}"
+
+
+def parse_seen_field(field: str) -> FileIdentity:
+    """The file of seen_field."""
+    digest, slash, filename = field.partition("/")
+    return FileIdentity(filename, digest) if slash else FileIdentity(field, ANY_DIGEST)
 
 
 def rule_members(rule: Rule) -> Iterator[str]:

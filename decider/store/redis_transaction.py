@@ -6,11 +6,13 @@ Reads go to Redis at once, while the head is watched; writes are gathered and se
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from decider.errors import StoreUnavailable
+from decider.files import FileIdentity
 from decider.rules import Action, Rule
 from decider.store import AuditEntry, RulesetInfo, Token
 from decider.store.audit import Head, encode_entry
@@ -46,14 +48,16 @@ from decider.store.redis_keys import (
     audit_members,
     index_range,
     padded,
+    parse_seen_field,
     review_members,
     rule_members,
+    seen_field,
     seen_key,
 )
 from decider.store.redis_session import Command, Session, pairs
 from decider.store.transaction import MAX_TOMBSTONES, ReviewSubject, State
 
-__all__ = ["RedisTransaction", "read_together", "read_token"]
+__all__ = ["RedisTransaction", "read_first_seen", "read_together", "read_token"]
 
 _Value = str | bytes | int
 _READS = 50  # that may find the store changed under them
@@ -202,9 +206,17 @@ class RedisTransaction:
         self._many(("ZADD", AUDIT_INDEX), (part for member in audit_members(entry) for part in (0, member)))
         self.state.audit_head = Head(entry.id, entry.hash)
 
+    def first_seen(self, index: str, project: str) -> Mapping[FileIdentity, datetime]:
+        return read_first_seen(self._session, seen_key(index, project))
+
     def put_first_seen(self, seen: SeenFiles) -> None:
         key = seen_key(seen.index, seen.project)
-        self._commands += [("HSETNX", key, filename, to_micros(at)) for filename, at in seen.times.items()]
+        self._commands += [
+            ("HSETNX", key, seen_field(file), to_micros(at)) for file, at in seen.times.items()
+        ]
+
+    def drop_first_seen(self, index: str, project: str, files: Iterable[FileIdentity]) -> None:
+        self._many(("HDEL", seen_key(index, project)), map(seen_field, files))
 
     def _indexed_rules(self, field: str, value: str) -> Sequence[Rule]:
         members = self._session.call("ZRANGEBYLEX", RULE_INDEX, *index_range(field, value, ""))
@@ -232,6 +244,12 @@ def read_together(session: Session, commands: Sequence[Command]) -> list[Any]:
         if before == after:
             return replies
     raise StoreUnavailable("the store changes faster than it can be read")
+
+
+def read_first_seen(session: Session, key: str | bytes) -> dict[FileIdentity, datetime]:
+    """The times under one seen_key."""
+    times = pairs(session.call("HGETALL", key))
+    return {parse_seen_field(field.decode()): from_micros(int(at)) for field, at in times.items()}
 
 
 def read_token(body: bytes, used: bytes | None) -> Token:

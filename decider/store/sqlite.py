@@ -7,7 +7,7 @@ A call returns only when its change is synced to disk. Readers never wait for wr
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import datetime
 from functools import partial
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from decider.errors import StoreUnavailable
+from decider.files import FileIdentity
 from decider.rules import Action, Rule
 from decider.store import AuditEntry, AuditFault, Page, Review, ReviewState, RulesetInfo, Token
 from decider.store.audit import Head, decode_entry, rules_of, verify_chain
@@ -32,7 +33,7 @@ from decider.store.encoding import (
     to_micros,
 )
 from decider.store.sqlite_connections import Connections
-from decider.store.sqlite_transaction import SqliteTransaction, read_token
+from decider.store.sqlite_transaction import SqliteTransaction, read_first_seen, read_token
 from decider.store.transaction import TOUCH_EVERY, Record, Transaction
 from decider.store.transactional import TransactionalStore
 
@@ -152,17 +153,9 @@ class SqliteStore(TransactionalStore):
                 "reviews", (decode_review(body).review for (body,) in rows), limit, lambda found: found.id
             )
 
-    def note_first_seen(self, index: str, project: str, filenames: Iterable[str], *, at: datetime) -> None:
-        new = set(filenames).difference(self.first_seen(index, project))
-        if not new:
-            return  # the usual case, and it takes no write lock
-        seen = SeenFiles(index, project, dict.fromkeys(sorted(new), at))
-        self.write(lambda tx: tx.put_first_seen(seen))
-
-    def first_seen(self, index: str, project: str) -> Mapping[str, datetime]:
-        query = "SELECT filename, at FROM first_seen WHERE index_name = ? AND project = ?"
+    def first_seen(self, index: str, project: str) -> Mapping[FileIdentity, datetime]:
         with self._connections.lend() as db:
-            return {filename: from_micros(at) for filename, at in db.execute(query, (index, project))}
+            return read_first_seen(db, index, project)
 
     def list_audit(
         self,
@@ -216,10 +209,13 @@ class SqliteStore(TransactionalStore):
                 yield StoredToken(read_token(row), secret_hash)
             yield from (decode_review(body) for (body,) in db.execute("SELECT body FROM reviews ORDER BY id"))
             seen = db.execute(
-                "SELECT index_name, project, filename, at FROM first_seen ORDER BY index_name, project"
+                "SELECT index_name, project, filename, digest, at FROM first_seen ORDER BY index_name, project"
             )
             for (index, project), rows in groupby(seen, key=itemgetter(0, 1)):
-                yield SeenFiles(index, project, {filename: from_micros(at) for _, _, filename, at in rows})
+                times = {
+                    FileIdentity(filename, digest): from_micros(at) for _, _, filename, digest, at in rows
+                }
+                yield SeenFiles(index, project, times)
             yield from (
                 decode_entry(stored)[0] for (stored,) in db.execute("SELECT entry FROM audit ORDER BY id")
             )

@@ -82,8 +82,23 @@ INSERT INTO state VALUES (1, 0, 0, 0, 0, 0, 0,
   '0000000000000000000000000000000000000000000000000000000000000000');
 """
 
+#: First-seen times are of a file name and a digest. Of those of before only the name is known: ANY_DIGEST.
+_DIGESTS_OF_FIRST_SEEN = """
+ALTER TABLE first_seen RENAME TO first_seen_by_name;
+CREATE TABLE first_seen (
+  index_name TEXT NOT NULL,
+  project TEXT NOT NULL,
+  filename TEXT NOT NULL,
+  digest TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (index_name, project, filename, digest)
+) WITHOUT ROWID;
+INSERT INTO first_seen SELECT index_name, project, filename, '*', at FROM first_seen_by_name;
+DROP TABLE first_seen_by_name;
+"""
+
 #: The script at position n makes schema n + 1 of schema n; scripts that were released are never edited.
-UPGRADES: list[str] = [_FIRST]
+UPGRADES: list[str] = [_FIRST, _DIGESTS_OF_FIRST_SEEN]
 
 
 def upgrade(connection: sqlite3.Connection) -> None:

@@ -2,12 +2,14 @@
 """One change of the SQLite store; see `transaction` for what each method means."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from decider.files import FileIdentity
 from decider.rules import Action, Rule
 from decider.store import AuditEntry, RulesetInfo, Token
 from decider.store.audit import Head, encode_entry, rules_of
@@ -25,7 +27,7 @@ from decider.store.encoding import (
 )
 from decider.store.transaction import MAX_TOMBSTONES, ReviewSubject, State
 
-__all__ = ["SqliteTransaction", "read_token"]
+__all__ = ["SqliteTransaction", "read_first_seen", "read_token"]
 
 
 _ADD_RULE = (
@@ -55,6 +57,13 @@ def read_token(row: Sequence[Any]) -> Token:
     body, used = row
     token = decode_token(body)
     return token if used is None else msgspec.structs.replace(token, last_used_at=from_micros(used))
+
+
+def read_first_seen(db: sqlite3.Connection, index: str, project: str) -> dict[FileIdentity, datetime]:
+    """See Store.first_seen."""
+    query = "SELECT filename, digest, at FROM first_seen WHERE index_name = ? AND project = ?"
+    rows = db.execute(query, (index, project))
+    return {FileIdentity(filename, digest): from_micros(at) for filename, digest, at in rows}
 
 
 class SqliteTransaction:
@@ -186,10 +195,19 @@ class SqliteTransaction:
         )
         self.state.audit_head = Head(entry.id, entry.hash)
 
+    def first_seen(self, index: str, project: str) -> Mapping[FileIdentity, datetime]:
+        return read_first_seen(self._db, index, project)
+
     def put_first_seen(self, seen: SeenFiles) -> None:
         self._db.executemany(
-            "INSERT OR IGNORE INTO first_seen VALUES (?, ?, ?, ?)",
-            ((seen.index, seen.project, filename, to_micros(at)) for filename, at in seen.times.items()),
+            "INSERT OR IGNORE INTO first_seen (index_name, project, filename, digest, at) VALUES (?, ?, ?, ?, ?)",
+            ((seen.index, seen.project, *file, to_micros(at)) for file, at in seen.times.items()),
+        )
+
+    def drop_first_seen(self, index: str, project: str, files: Iterable[FileIdentity]) -> None:
+        self._db.executemany(
+            "DELETE FROM first_seen WHERE index_name = ? AND project = ? AND filename = ? AND digest = ?",
+            ((index, project, *file) for file in files),
         )
 
     def _one(self, query: str, *values: object) -> Any:

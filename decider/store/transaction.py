@@ -4,11 +4,12 @@ What a change means is written once, in `changes` and `records`, against this in
 come before writes: a read need not see what the same transaction wrote, but for the state.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
+from decider.files import FileIdentity
 from decider.rules import Rule
 from decider.store import AuditEntry, RulesetInfo, Token
 from decider.store.audit import START, Head
@@ -123,8 +124,14 @@ class Transaction(Protocol):
 
     # First-seen times
 
+    def first_seen(self, index: str, project: str) -> Mapping[FileIdentity, datetime]:
+        """See Store.first_seen."""
+
     def put_first_seen(self, seen: SeenFiles) -> None:
         """Store the times of those files that have none yet."""
+
+    def drop_first_seen(self, index: str, project: str, files: Iterable[FileIdentity]) -> None:
+        """Forget the times of these files."""
 
     # Audit
 

@@ -5,11 +5,12 @@ An implementation brings `write` and `read`, which run a function inside a trans
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar
 
 from decider.errors import RecordNotFound
+from decider.files import FileIdentity
 from decider.rules import Rule, RuleDraft
 from decider.store import (
     Review,
@@ -150,6 +151,13 @@ class TransactionalStore(Store):
         return self.write(
             lambda tx: records.decide_review(tx, review_id, state, draft, reason=reason, actor=actor, at=at)
         )
+
+    def note_first_seen(
+        self, index: str, project: str, files: Iterable[FileIdentity], *, at: datetime
+    ) -> None:
+        listed = tuple(files)
+        if not records.is_noted(self.first_seen(index, project).keys(), listed):
+            self.write(lambda tx: records.note_first_seen(tx, index, project, listed, at=at))
 
 
 def _found(record: T | None, kind: str, key: str) -> T:

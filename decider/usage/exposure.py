@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from decider.decision import FileDecision, decide_file
-from decider.files import DistributionFile
+from decider.files import ANY_DIGEST, DistributionFile, FileIdentity
 from decider.names import NormalizedName
 from decider.rules import Action, Rule, Snapshot
 from decider.usage.answers import SeenFile
@@ -20,7 +20,8 @@ RECENT = timedelta(days=30)  #: what a dry run looks back on
 
 
 #: Index and project → when decider first saw those files of them that the index does not date (Store.first_seen).
-FirstSeenOf = Callable[[str, NormalizedName], Mapping[str, datetime]]
+FirstSeenOf = Callable[[str, NormalizedName], Mapping[FileIdentity, datetime]]
+_Sights = Mapping[str, Mapping[str, datetime]]  # the same, by file name and digest
 
 
 class SeenJudge:
@@ -29,7 +30,8 @@ class SeenJudge:
     def __init__(self, *, at: datetime, first_seen_of: FirstSeenOf) -> None:
         """`first_seen_of` is asked as decisions ask it: only where a rule speaks of age and the index of none."""
         self._at = at
-        self._first_seen_of = lru_cache(maxsize=1_000)(first_seen_of)  # files come project by project
+        self._ask = first_seen_of
+        self._sights_of = lru_cache(maxsize=1_000)(self._by_name)  # files come project by project
 
     def decide(self, file: SeenFile, snapshot: Snapshot) -> FileDecision:
         """The decision that the rules of `snapshot` make."""
@@ -78,7 +80,23 @@ class SeenJudge:
         is_asked = any(rule.younger_than or rule.uploaded_after for rule in rules)
         if not is_asked or file.uploaded is not None or file.index is None:
             return None
-        return self._first_seen_of(file.index, project).get(file.filename)
+        return _sight_of(file, self._sights_of(file.index, project).get(file.filename, {}))
+
+    def _by_name(self, index: str, project: NormalizedName) -> _Sights:
+        sights: dict[str, dict[str, datetime]] = {}
+        for file, at in self._ask(index, project).items():
+            sights.setdefault(file.filename, {})[file.digest] = at
+        return sights
+
+
+def _sight_of(file: SeenFile, sights: Mapping[str, datetime]) -> datetime | None:
+    """When these bytes were first seen, by the digests that were seen under the name; None: not known.
+
+    Records know no digest but sha256. One without may be of any file that was listed without, so the latest counts.
+    """
+    if file.sha256 is not None:
+        return sights.get(f"sha256:{file.sha256}", sights.get(ANY_DIGEST))
+    return max((at for digest, at in sights.items() if not digest.startswith("sha256:")), default=None)
 
 
 def _rules(snapshot: Snapshot, file: SeenFile) -> tuple[Rule, ...]:

@@ -2,7 +2,7 @@
 
 claims       names of internal projects → `own` rules
 reviews      held files that somebody wanted → review requests
-first_seen   files that no index dates → times
+first_seen   files that no index dates → times; what an older decider left is settled at once, not queued
 queues       the three together, and the thread that drains them
 
 Until a write is known the stricter answer holds: a name whose claim is queued is answered by the index that claims

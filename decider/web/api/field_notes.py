@@ -10,7 +10,7 @@ FIELD_NOTES = {
     "sha256": "Hex digest of the file.",
     "file_type": "`wheel`, `sdist` or `other`.",
     "index": "Only files from that index; for `own`, the owner.",
-    "younger_than": "Duration, as in `7d`, by the upload time that the index states, else since decider first saw the file.",
+    "younger_than": "Duration, as in `7d`, by the upload time that the index states, else since decider first saw the file, by its name and digest.",
     "uploaded_after": "RFC 3339 time, by the same clock.",
     "attested": "`false`: only files without provenance.",
     "repositories": "Names of the repositories where the rule holds; all where left out.",
