@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 from tests.benchmarks.bench import FULL, SMOKE, Bench
 from tests.benchmarks.blocks import measure_blocks
+from tests.benchmarks.cold_files import measure_cold_files
 from tests.benchmarks.cold_pages import measure_cold_pages
 from tests.benchmarks.decisions import measure_decisions, measure_uncached
 from tests.benchmarks.figures import Report, Table
@@ -31,6 +32,7 @@ PARTS: Mapping[str, Callable[[Bench], Table]] = {
     "pages": measure_pages,
     "files": measure_files,
     "cold": measure_cold_pages,
+    "cold-files": measure_cold_files,
     "decisions": measure_decisions,
     "uncached": measure_uncached,
     "installs": measure_installs,

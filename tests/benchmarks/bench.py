@@ -27,6 +27,7 @@ class Scale:
     tools: Sequence[str]  #: installers
     installs: int  #: repetitions of each installation
     projects: int  #: cold pages
+    cold_files: int  #: large ones, at once
     rules: Sequence[int]  #: numbers of rules that decisions are timed with
     workers: Sequence[int]  #: of the decider, that uncached decisions are counted with
     blocks: int  #: rules
@@ -48,6 +49,7 @@ FULL = Scale(
     tools=("uv", "pip"),
     installs=3,
     projects=40,
+    cold_files=200,
     rules=(10, 1_000, 100_000, 1_000_000),
     workers=(1, 2, 4),
     blocks=100,
@@ -68,6 +70,7 @@ SMOKE = Scale(
     tools=("uv",),
     installs=1,
     projects=3,
+    cold_files=3,
     rules=(10, 1_000),
     workers=(1,),
     blocks=3,
