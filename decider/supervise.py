@@ -19,6 +19,7 @@ from decider.caches import decisions_folder
 from decider.data_dir import prepare_data_dir, replace_file
 from decider.errors import CannotStart, DeciderError, InvalidSettings
 from decider.log_files import turn_over_large
+from decider.metrics import FOLDER, clear_seats
 from decider.nginx_config import render_nginx_config
 from decider.nginx_program import find_nginx, nginx_fault
 from decider.processes import Process
@@ -37,6 +38,7 @@ _START_WITHIN_S = 30.0
 _ACCEPTED = "run/accepted.json"
 _CONFIG = "run/nginx.conf"
 _COLLECTOR = "usage"
+_FETCHER = "egress"
 
 
 class Supervisor:
@@ -49,6 +51,7 @@ class Supervisor:
         self._data_dir = Path(settings.data_dir)
         self._hold: Hold | None = None
         self._children: list[Process] = []
+        self._leaving: list[Process] = []
         self._is_reload_wanted = False
 
     def run(self, *, on_ready: Callable[[], None]) -> None:
@@ -57,13 +60,12 @@ class Supervisor:
         self._hold = take_hold(self._data_dir)
         _refuse_taken(_listened(self._settings))
         self._accept(self._settings)
+        clear_seats(self._data_dir / FOLDER, _FETCHER)
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._children = [
             # Before the others, so that it is stopped after them: nginx's last lines are collected too.
             *([self._collector()] if self._settings.usage.enabled else []),
-            self._process(
-                "egress", [sys.executable, "-m", "decider.egress", _ACCEPTED], stop_signal=signal.SIGTERM
-            ),
+            self._fetcher(),
             self._process(
                 "decider", [sys.executable, "-m", "decider.wsgi", _ACCEPTED], stop_signal=signal.SIGTERM
             ),
@@ -86,6 +88,10 @@ class Supervisor:
     def _collector(self) -> Process:
         command = [sys.executable, "-m", "decider.usage", _ACCEPTED]
         return self._process(_COLLECTOR, command, stop_signal=signal.SIGTERM)
+
+    def _fetcher(self) -> Process:
+        command = [sys.executable, "-m", "decider.egress", _ACCEPTED]
+        return self._process(_FETCHER, command, stop_signal=signal.SIGTERM)
 
     def _process(
         self,
@@ -184,6 +190,7 @@ class Supervisor:
             if number in {signal.SIGTERM, signal.SIGINT}:
                 return
             self._is_reload_wanted = number == signal.SIGHUP
+            self._leaving = [child for child in self._leaving if child.is_running]
             self._turn_over_logs()
 
     def _turn_over_logs(self) -> None:
@@ -212,8 +219,14 @@ class Supervisor:
         except (DeciderError, OSError) as error:  # OSError: a full disk, say, is no reason to end
             log.error("reload.refused", extra={"fault": str(error)})  # noqa: TRY400 (an operator's fault, no trace)
             return
-        for child in self._children:
-            child.send(signal.SIGHUP)
+        for place, child in enumerate(self._children):
+            if child.name == _FETCHER:
+                # The new one takes the socket over, and the old one ends when it has given what it is giving.
+                self._leaving.append(child)
+                self._children[place] = self._fetcher()
+                self._children[place].revive()
+            else:
+                child.send(signal.SIGHUP)
         if settings.usage.enabled and self._children[0].name != _COLLECTOR:
             self._children.insert(0, self._collector())  # started as whatever is not running
         log.info("reload.done")
@@ -222,7 +235,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         """Nginx first, so that no request finds the decider gone; gently, then less so."""
-        for child in reversed(self._children):
+        for child in [*reversed(self._children), *self._leaving]:
             child.stop()
         in_memory = decisions_folder(self._settings)
         if in_memory is not None:

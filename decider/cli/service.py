@@ -13,6 +13,7 @@ from decider.cli.context import Invocation, common_options, pass_invocation
 from decider.data_dir import prepare_data_dir, replace_file
 from decider.errors import Conflict, DeciderError
 from decider.logs import configure
+from decider.metrics import FOLDER, clear_seats
 from decider.nginx_config import render_nginx_config
 from decider.settings import Settings, settings_to_json
 from decider.store import Role, Store, open_store
@@ -83,6 +84,7 @@ def egress(invocation: Invocation) -> NoReturn:
     """
     settings = invocation.settings
     data_dir = prepare_data_dir(settings, worker_user())
+    clear_seats(data_dir / FOLDER, "egress")
     _become("decider.egress", settings, data_dir, "run/egress.json")
 
 

@@ -1,107 +1,118 @@
-"""The fetcher's processes: `python -m decider.egress ACCEPTED`, started in data_dir.
+"""The fetcher's process: `python -m decider.egress ACCEPTED`, started in data_dir.
 
-gunicorn keeps them as it keeps the decider's own; ACCEPTED is the same file of settings (decider/wsgi.py). Started as
-root they leave it for nginx's user, once they hold what only root may read: certificates' keys, credentials, and the
-files that they count in.
+ACCEPTED is the same file of settings that the decider works by (decider/wsgi.py). Started as root it leaves that for
+nginx's user, once it holds what only root may read: certificates' keys, credentials, the files that it counts in. So new
+settings are for a new process: it takes the socket over, and the one before ends when it has given what it was giving.
 """
 
 import asyncio
+import asyncio.constants
 import asyncio.sslproto
 import codecs
+import ctypes
 import gc
+import logging
+import os
+import signal
+import socket
 import sys
 from asyncio import selector_events
-from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
-from gunicorn.app.base import BaseApplication
 
-from decider.egress.service import DRAIN_S, KEEPALIVE_S, Targets, make_runner, make_targets
-from decider.metrics import FOLDER, clear_seats, take_seat, touch_egress
+from decider.egress.service import Targets, make_runner, make_targets
+from decider.logs import configure
+from decider.metrics import FOLDER, take_seat, touch_egress
 from decider.run_files import EGRESS_SOCKET
 from decider.settings import Settings, settings_from_json
-from decider.worker_user import worker_user
-from decider.wsgi import GunicornLogger
+from decider.worker_user import WorkerUser, worker_user
 
-__all__ = ["Fetcher"]
+log = logging.getLogger(__name__)
 
 SEAT_ROLE = "egress"
-WORKERS = 2  #: one that reads a hostile answer for long holds only some of the others
-# Of the event loop's own buffers, one for each connection that is read from, and two for each with TLS: with its 256 kB
-# two hundred downloads would take 100 MB.
-_BUFFER_BYTES = 64 * 1024
+BACKLOG = 1024
+LOOK_EVERY_S = 1.0
+# Of the event loop's own buffers, of which a download has several: with its 256 kB two hundred would take 300 MB.
+_BUFFER_BYTES = 32 * 1024
+_RECORD_BYTES = 16 * 1024  #: of TLS (RFC 8446, 5.1)
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-class Fetcher(BaseApplication):
-    """One gunicorn, its workers in processes, each with an event loop."""
-
-    def __init__(self, accepted: Path) -> None:
-        self._accepted = accepted
-        super().__init__()
-
-    def load_config(self) -> None:
-        """What gunicorn is told; read again on SIGHUP."""
-        settings = settings_from_json(self._accepted.read_bytes())
-        # As root, before workers leave it.
-        targets = make_targets(settings)
-        self.callable = None  # what SIGHUP makes new
-        self._ready = settings, targets
-        seats = Path(settings.data_dir) / FOLDER
-        indexes = [index.name for index in settings.indexes if index.url is not None]
-
-        def sit_down(_: object, worker: object) -> None:  # noqa: ARG001 (gunicorn hands both)
-            take_seat(seats, SEAT_ROLE)
-            touch_egress(indexes)
-
-        user = worker_user()
-        options: dict[str, Any] = {
-            # The process is started in data_dir: a relative path is short enough for any folder.
-            "bind": f"unix:{EGRESS_SOCKET}",
-            # (!) For decider's and nginx's users: who can open it has the indexes' credentials used for them.
-            "umask": 0o117,
-            "workers": WORKERS,
-            "worker_class": "aiohttp.GunicornWebWorker",
-            "worker_tmp_dir": "/dev/shm" if Path("/dev/shm").is_dir() else None,  # noqa: S108 (heartbeats, no data)
-            "preload_app": True,
-            "keepalive": KEEPALIVE_S,
-            "timeout": 60,
-            "graceful_timeout": DRAIN_S,
-            "proc_name": "decider-egress",
-            "accesslog": None,
-            "errorlog": "-",
-            "loglevel": "warning",
-            "no_control_socket": True,
-            "logger_class": GunicornLogger,
-            "on_starting": lambda _: clear_seats(seats, SEAT_ROLE),
-            "post_fork": sit_down,
-        }
-        if user is not None:
-            options |= {"user": user.uid, "group": user.gid}
-        for name, value in options.items():
-            if name in self.cfg.settings:  # older gunicorns know fewer
-                self.cfg.set(name, value)
-
-    def load(self) -> "Callable[[], Awaitable[web.AppRunner]]":  # type: ignore[override]  # a worker of aiohttp's wants this
-        """What makes the service, in a worker's event loop."""
-        settings, targets = self._ready
-        return _service(settings, targets)
+def _listen(path: Path, user: WorkerUser | None) -> socket.socket:
+    """Listen there, in place of whoever did; for decider's and nginx's users alone."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    # (!) Who can open it has the indexes' credentials used for them.
+    mask = os.umask(0o117)
+    try:
+        listener.bind(str(fresh))
+    finally:
+        os.umask(mask)
+    if user is not None:
+        os.chown(fresh, user.uid, user.gid)
+    listener.listen(BACKLOG)
+    fresh.replace(path)
+    return listener
 
 
-def _service(settings: Settings, targets: Targets) -> "Callable[[], Awaitable[web.AppRunner]]":
-    async def make() -> web.AppRunner:
-        return make_runner(settings, targets)
+def _leave_root(user: WorkerUser) -> None:
+    parent = os.getppid()
+    os.setgroups([])
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+    # With another user the kernel forgets it: to end with the supervisor, however that ends.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(1)
 
-    return make
+
+async def _serve(settings: Settings, targets: Targets, listener: socket.socket) -> None:
+    """Give what is asked for until told to stop, or until another process has taken the socket over."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # new settings are for a new process
+    runner = make_runner(settings, targets)
+    await runner.setup()
+    await web.SockSite(runner, listener).start()
+    own = _inode()
+    while not stopping.is_set() and _inode() in {own, None}:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), LOOK_EVERY_S)
+    await runner.cleanup()
+
+
+def _inode() -> int | None:
+    try:
+        return Path(EGRESS_SOCKET).stat().st_ino
+    except OSError:
+        return None
+
+
+def _main(accepted: Path) -> None:
+    configure()
+    settings = settings_from_json(accepted.read_bytes())
+    user = worker_user()
+    take_seat(Path(settings.data_dir) / FOLDER, SEAT_ROLE)
+    touch_egress(index.name for index in settings.indexes if index.url is not None)
+    targets = make_targets(settings)
+    # The process is started in data_dir: a relative path is short enough for any folder.
+    listener = _listen(Path(EGRESS_SOCKET), user)
+    # What Python would load when it is first needed, from folders that only root may be able to read.
+    for encoding in ("idna", "punycode", "latin-1", "ascii"):
+        codecs.lookup(encoding)
+    if user is not None:
+        _leave_root(user)
+    gc.freeze()
+    asyncio.run(_serve(settings, targets, listener))
 
 
 if __name__ == "__main__":
     selector_events._SelectorSocketTransport.max_size = _BUFFER_BYTES  # type: ignore[attr-defined]  # noqa: SLF001 (no setting)
-    asyncio.sslproto.SSLProtocol.max_size = _BUFFER_BYTES
-    # What Python would load when it is first needed, from folders that only root may be able to read.
-    for encoding in ("idna", "punycode", "latin-1", "ascii"):
-        codecs.lookup(encoding)
-    gc.collect()
-    gc.freeze()
-    Fetcher(Path(sys.argv[1])).run()
+    asyncio.sslproto.SSLProtocol.max_size = _RECORD_BYTES
+    asyncio.constants.FLOW_CONTROL_HIGH_WATER_SSL_READ = _RECORD_BYTES // 1024  # type: ignore[misc]
+    _main(Path(sys.argv[1]))

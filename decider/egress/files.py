@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 HEAD_WITHIN_S = 20.0
 WITHIN_S = 3600.0  #: as long as nginx lets others wait for it
+WRITE_BYTES = 16 * 1024  #: that wait for nginx to take them, before the next are read
 KEPT_S = 365 * 24 * 3600  #: by nginx; only a decision gives access to it
 _MAX_FAILED = 1000
 _ABSENT = frozenset({403, 404, 410})
@@ -115,7 +116,7 @@ class FileFetcher:
             length = answer.content_length
             if wanted.size is not None and length is not None and length != wanted.size:
                 raise FetchFailed("mismatch", f"it has {length} bytes, its page states {wanted.size}")
-            held = HeldBack(expected, max_bytes=self._max_file_size)
+            held = HeldBack(expected, length=length, max_bytes=self._max_file_size)
             passing.headers = _headers(answer, wanted)
             passing.length = wanted.size if length is None else length
             give_up_at = time.monotonic() + WITHIN_S
@@ -218,10 +219,13 @@ class _Passing:
         else:
             response.content_length = self.length
         await response.prepare(self._request)
+        if self._request.transport is not None:
+            # What nginx does not take at once is in nobody's way but this file's.
+            self._request.transport.set_write_buffer_limits(high=WRITE_BYTES)
         self.response = response
         return response
 
-    async def write(self, part: memoryview) -> None:
+    async def write(self, part: bytes) -> None:
         """Send on; wait until nginx takes it."""
         response = self.response or await self._begin()
         await response.write(part)

@@ -12,7 +12,7 @@ from decider.errors import FetchFailed
 
 __all__ = ["HELD_BYTES", "Expected", "HeldBack"]
 
-HELD_BYTES = 64 * 1024  #: at the end of a file, until its digest is right
+HELD_BYTES = 64 * 1024  #: at least, at the end of a file, until its digest is right
 
 
 class Expected:
@@ -26,35 +26,37 @@ class Expected:
 class HeldBack:
     """One file on its way."""
 
-    def __init__(self, expected: Expected, *, max_bytes: int) -> None:
-        """`max_bytes`: how long a file may be whose page states no size."""
+    def __init__(self, expected: Expected, *, length: int | None, max_bytes: int) -> None:
+        """`length`: what the host states, None where it does not; `max_bytes`: how long a file may be whose page states none."""
         self._expected = expected
+        # Where it is known where the file ends nothing need wait before that.
+        end = length if expected.size is None else expected.size
+        self._flowing = 0 if end is None else max(end - HELD_BYTES, 0)
         self._most = max_bytes if expected.size is None else expected.size
         self._hash = hashlib.new(expected.digest[0], usedforsecurity=False) if expected.digest else None
-        self._chunks: deque[memoryview] = deque()
+        self._chunks: deque[bytes] = deque()
         self._held = 0
         self.received = 0  #: bytes so far
 
-    def feed(self, chunk: bytes) -> Iterator[memoryview]:
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Take the next bytes; yield what may go on. Raise FetchFailed where there are more than there may be."""
         self.received += len(chunk)
         if self.received > self._most:
             raise FetchFailed("mismatch", f"it is longer than {self._most} bytes")
         if self._hash is not None:
             self._hash.update(chunk)
-        self._chunks.append(memoryview(chunk))
+        if self.received <= self._flowing:
+            yield chunk
+            return
+        self._chunks.append(chunk)
         self._held += len(chunk)
-        while self._held > HELD_BYTES:
-            first, surplus = self._chunks[0], self._held - HELD_BYTES
-            if len(first) > surplus:
-                self._chunks[0] = first[surplus:]
-                first = first[:surplus]
-            else:
-                self._chunks.popleft()
+        # Whole chunks: to cut them would be to copy, or to keep what has gone on in memory.
+        while self._held - len(self._chunks[0]) >= HELD_BYTES:
+            first = self._chunks.popleft()
             self._held -= len(first)
             yield first
 
-    def finish(self) -> list[memoryview]:
+    def finish(self) -> list[bytes]:
         """The last bytes, now that there are no more; raise FetchFailed where the file is not what its page says."""
         size = self._expected.size
         if size is not None and self.received != size:

@@ -14,11 +14,11 @@ from decider.egress.parts import PartFetcher
 from decider.egress.upstream import Target, Upstream, make_target
 from decider.settings import Settings
 
-__all__ = ["KEEPALIVE_S", "Targets", "make_runner", "make_targets"]
+__all__ = ["Targets", "make_runner", "make_targets"]
 
-KEEPALIVE_S = 75  #: longer than nginx keeps its connections
+KEEPALIVE_S = 75.0  #: longer than nginx keeps its connections
 RESOLVERS = 32  #: threads that wait for name servers
-DRAIN_S = 3600  #: an old process that gives large files may take so long to end
+DRAIN_S = 3600.0  #: an old process that gives large files may take so long to end
 _WEBHOOK = ""  #: stands for the webhook among the names of indexes
 
 Targets = Mapping[str, Target]

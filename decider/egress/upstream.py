@@ -36,7 +36,9 @@ BETWEEN_BYTES_S = 20.0
 MAX_HEAD_BYTES = 32 * 1024
 MAX_REDIRECTS = 3
 MAX_CONNECTIONS = 1024  #: to one host, of one process: one that hangs holds no connection to another
-READ_BYTES = 64 * 1024  #: gathered of a body before somebody takes them
+READ_BYTES = (
+    1  #: of a body that wait for somebody to take them: with these no more is read than what has come at once
+)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _READ_REST_BYTES = 16 * 1024  #: of a redirect, to use its connection again
 
