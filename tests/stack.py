@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+from decider.run_files import INDEXES_SOCKET
+from decider.unix_sockets import UnixPool
 from tests.uploads import Distribution
 
 __all__ = [
@@ -407,6 +409,16 @@ class Stack:
         return self._request(
             method, path, dict(headers or {}), data=None, port=port or self.port, within_s=within_s
         )
+
+    def index_page(self, project: str, source: str, *, index: str = "public") -> Answer:
+        """An index's own page, as the decider asks nginx for it; `source`: the index's URL."""
+        pool = UnixPool(self.data_dir / INDEXES_SOCKET, connections=1)
+        answer = pool.request("GET", f"/indexes/{index}/{project}/", headers={"X-Decider-Source": source})
+        pool.close()
+        told = Message()
+        for name, value in answer.headers.items():
+            told[name] = value
+        return Answer(answer.status, answer.reason or "", told, answer.data)
 
     def page(self, project: str, *, repository: str = "", accept: str = PIP_ACCEPT) -> Answer:
         """The project page as pip asks for it."""

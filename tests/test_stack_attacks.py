@@ -7,8 +7,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,18 +85,18 @@ def test_page_without_end(own_index: FakeIndex, new_stack: Callable[..., Stack])
     answer = stack.page("demo")
     assert (answer.status, "larger than" in answer.json()["detail"]) == (502, True)
     assert len(own_index.requests("/simple/demo/")) == 1
-    arriving = stack.data_dir / "cache" / "arriving"
+    eventually(lambda: "egress.page_failed" in stack.log.read_text(), within_s=20)
+    cache = stack.data_dir / "cache" / "indexes"
 
     def takes_little() -> bool:
         taken = 0
-        for path in arriving.iterdir():
-            with suppress(FileNotFoundError):  # nginx ends it meanwhile
+        for path in cache.rglob("*"):
+            with suppress(FileNotFoundError):  # nginx removes it meanwhile
                 taken += path.stat().st_blocks * 512
-        return taken < 100 * 2**20
+        return taken < 2**20
 
-    eventually(lambda: "index.endless" in stack.log.read_text(), within_s=20)
-    is_cut.set()
     eventually(takes_little, within_s=10)
+    is_cut.set()
     own_index.behave()
     eventually(lambda: stack.page("demo").status == 200, within_s=10)
     assert stack.page("demo").filenames == [wheel.filename]

@@ -236,24 +236,18 @@ def test_index_that_gives_no_parts(own_index: FakeIndex, new_stack: Callable[...
     assert stack.file("demo", f"{first.filename}.metadata").status == 404
 
 
-def test_listener_gives_parts_to_the_decider_alone(
-    parts_stack: Stack, parts_index: FakeIndex, project: str
-) -> None:
-    """Who does not know the key is given no part of anything, whatever address it names."""
+def test_parts_are_for_the_decider_alone(parts_stack: Stack, parts_index: FakeIndex, project: str) -> None:
+    """Nobody is given a part of anything over TCP, whatever address he names; the sockets are in a folder closed to others."""
     wheel = parts_index.add(project, make_wheel(project, "1.0"), metadata=False)
     url = f"{parts_index.origin}/files/{project}/{wheel.filename}"
-    place = "127.0.0.1 127.0.0.1 public public"
-    named = {"X-Decider-Url": url, "X-Decider-Upstream": place, "X-Decider-Cache-Key": "x"}
-    for key in ({}, {"X-Decider-Part-Key": ""}, {"X-Decider-Part-Key": "0" * 64}):
-        answer = parts_stack.get("/-/part", {**named, **key}, port=parts_stack.internal_port)
-        assert answer.status == 404
-        assert parts_stack.get("/-/part", {**named, **key}).status == 404
+    named = {"X-Decider-Url": url, "X-Decider-Expect": "public - -", "Range": "bytes=0-9"}
+    for path in ("/-/part", "/part", "/file", "/indexes/public/demo/", "/nginx", "/-/nginx", "/-/webhook"):
+        for port in (parts_stack.port, parts_stack.internal_port):
+            assert parts_stack.get(path, named, port=port).status == 404
     assert parts_index.requests(wheel.filename) == []
-    key_file = parts_stack.data_dir / "run" / "loopback.key"
-    assert key_file.stat().st_mode & 0o077 == 0
-    known = {"X-Decider-Part-Key": key_file.read_text(), "Range": "bytes=0-9"}
-    answer = parts_stack.get("/-/part", {**named, **known}, port=parts_stack.internal_port)
-    assert (answer.status, answer.body) == (206, wheel.data[:10])
+    folder = parts_stack.data_dir / "run"
+    assert folder.stat().st_mode & 0o007 == 0
+    assert (folder / "egress.sock").stat().st_mode & 0o007 == 0
 
 
 def test_index_gone_while_it_is_read(

@@ -4,6 +4,7 @@ import gzip
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from html.parser import HTMLParser
 from itertools import permutations
 from typing import Any
@@ -480,21 +481,26 @@ def test_evil_headers_of_an_index_are_dropped(stack: Stack, index: FakeIndex, pr
 
 
 def test_page_whose_end_nobody_marks(stack: Stack, index: FakeIndex, project: str) -> None:
-    """A page that ends with its connection may have been cut off, between two links: it is not kept (T81)."""
+    """A page that ends with its connection may have been cut off, between two links: it counts once it ends itself (T81)."""
     wheels = [index.add(project, make_wheel(project, version)) for version in ("1.0", "2.0")]
 
-    def cut(_: Reply, wire: _Handler) -> None:
+    def cut(_: Reply, wire: _Handler, *, end: str) -> None:
         wire.send_response_only(200)
         wire.send_header("Content-Type", "text/html")
         wire.end_headers()
         wire.wfile.write(
-            f'<a href="/files/{project}/{wheels[0].filename}">{wheels[0].filename}</a>\n'.encode()
+            f'<a href="/files/{project}/{wheels[0].filename}">{wheels[0].filename}</a>\n{end}'.encode()
         )
         wire.close_connection = True
 
-    index.switch(f"/simple/{project}/", cut)
+    index.switch(f"/simple/{project}/", partial(cut, end=""))
+    answer = stack.page(project)
+    assert (answer.status, "cut off" in answer.json()["detail"]) == (502, True)
+    index.switch(f"/simple/{project}/", partial(cut, end="</body></html>\n<!-- 12 -->\n"))
+    eventually(lambda: stack.page(project).status == 200, within_s=10, what="the page that ends itself")
     assert stack.page(project).filenames == [wheels[0].filename]
     index.behave()
+    assert stack.api("POST", "/indexes/public/refresh", {"project": project}).status in {200, 202, 204}
     both = sorted(wheel.filename for wheel in wheels)
     eventually(lambda: sorted(stack.page(project).filenames) == both, within_s=10, what="the whole page")
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from hashlib import sha256
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def zeros(size: int, *, pause_after: int = 0, until: threading.Event | None = No
 def add_large(index: FakeIndex, project: str, size: int, behaviour: Behaviour) -> str:
     """List a file of that size, whose bytes `behaviour` sends; its path here."""
     wheel = make_wheel(project, "1.0")
-    index.add(project, wheel, fields={"size": size, "hashes": {"sha256": "0" * 64}}, metadata=False)
+    digest = sha256(bytes(size)).hexdigest()
+    index.add(project, wheel, fields={"size": size, "hashes": {"sha256": digest}}, metadata=False)
     path = f"/files/{project}/{wheel.filename}"
     index.switch(path, behaviour)
     return path

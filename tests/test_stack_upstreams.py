@@ -198,7 +198,7 @@ def test_secrets_are_in_no_log_and_no_readable_file(private: Stack, own_index: F
 
 def test_no_is_kept_too(private: Stack, own_index: FakeIndex) -> None:
     """Whether an internal index has a name, which is asked before any public one, is not asked of it each time."""
-    asked = [private.get("/indexes/public/absent/", port=private.internal_port) for _ in range(3)]
+    asked = [private.index_page("absent", own_index.url) for _ in range(3)]
     assert [(answer.status, answer.headers["X-Decider-Cache"]) for answer in asked] == [
         (404, "MISS"),
         (404, "HIT"),

@@ -23,7 +23,9 @@ __all__ = ["ACCEPT", "FINAL_URL", "MAX_PAGE_BYTES", "NEGATIVE_TTL_S", "PageFetch
 
 log = logging.getLogger(__name__)
 
-MAX_PAGE_BYTES = 100 * 1024 * 1024  #: as sent, and unpacked
+#: As sent, and unpacked. A little more than the decider reads of a page, so that it is the decider who says of one of which
+#: some has gone on that it is too large.
+MAX_PAGE_BYTES = 101 * 1024 * 1024
 NEGATIVE_TTL_S = 60  #: how long an index's "no such project" is kept
 HEAD_WITHIN_S = 10.0  #: what nginx keeps of the page has to be served in time
 WITHIN_S = 25.0
