@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
+from pathlib import Path
 
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import Cell, Figure, Table, ratio
@@ -24,8 +26,22 @@ _MEMORY_EVERY_S = 0.1
 
 def measure_cold_files(bench: Bench) -> Table:
     """60 MB files one after the other, then many at once; each is new to every cache."""
+    count = bench.scale.repetitions + 2 * bench.scale.cold_files
+    try:
+        return _measure(bench, _publish(bench, count))
+    finally:
+        for folder in _folders(bench):
+            shutil.rmtree(folder)
+
+
+def _folders(bench: Bench) -> tuple[Path, Path]:
+    """Of the files, and of their page; other parts know nothing of them."""
+    root = bench.recording.folder
+    return root / "files" / PROJECT, root / "simple" / PROJECT
+
+
+def _measure(bench: Bench, names: Sequence[str]) -> Table:
     rounds, at_once = bench.scale.repetitions, bench.scale.cold_files
-    names = _publish(bench, rounds + 2 * at_once)
     size = (bench.recording.folder / "files" / PROJECT / names[0]).stat().st_size
     bench.plain.forget()
     singles: dict[str, list[float]] = {"decider": [], "plain nginx": []}
@@ -69,7 +85,7 @@ def _publish(bench: Bench, count: int) -> list[str]:
     root = bench.recording.folder
     source = root / "files" / BENCH_FILES / LARGE_FILE
     digest, size = sha256(source.read_bytes()).hexdigest(), source.stat().st_size
-    folder, page = root / "files" / PROJECT, root / "simple" / PROJECT
+    folder, page = _folders(bench)
     folder.mkdir(exist_ok=True)
     page.mkdir(exist_ok=True)
     names = [f"cold_files-{number}.0-py3-none-any.whl" for number in range(count)]
