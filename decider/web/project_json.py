@@ -51,9 +51,7 @@ def project_json() -> Response:
         return problem_response(error)  # (!) kept under no key: there is no end of such versions
     (release,) = decision.page.versions
     if release != version:
-        # To the one entry of the release: rendered under each spelling it would be work, and entries, without end.
-        path = f"/{repository}/pypi/{project}/{quote(release, safe='!+')}/json"
-        return Response(headers={"X-Accel-Redirect": path})
+        return _led_to(f"/{repository}/pypi/{project}/{quote(release, safe='!+')}/json")
     return _listed(decision, release)
 
 
@@ -92,6 +90,13 @@ def _listed(decision: PageDecision, release: str | None) -> Response:
         listing, release, file_base=_file_base(listing.project, release), refused=refused
     )
     return page_response(body, "application/json", kept_s, last_serial=listing.last_serial)
+
+
+def _led_to(path: str) -> Response:
+    """On there, in the same request: nginx has one entry of a release, and there is no end of spellings."""
+    response = Response(headers={"X-Accel-Redirect": path})
+    del response.headers["Content-Type"]  # nginx would take it along
+    return response
 
 
 def _absent(error: ReleaseNotFound, kept_s: int) -> Response:
