@@ -16,6 +16,7 @@ from decider.nginx_config import file_paths
 from decider.pages import render_project_json
 from decider.web import services
 from decider.web.exchange import (
+    Refused,
     answer,
     argument,
     asked_project,
@@ -36,7 +37,14 @@ blueprint = Blueprint("project_json", __name__, url_prefix="/-")
 @blueprint.get("/decision/json")
 def decide_json() -> Response:
     """May it be served: with the fingerprint that nginx keys the project's JSON by, and that of its releases."""
-    return answer(lambda: {"Fingerprint": _fingerprint()})
+
+    def decide() -> dict[str, str] | Refused:
+        # (!) An nginx that was configured by an earlier version asks for each release, and would serve the project for it.
+        if argument("X-Decider-Version"):
+            return Refused({})
+        return {"Fingerprint": _fingerprint()}
+
+    return answer(decide)
 
 
 @blueprint.get("/json")
