@@ -8,13 +8,14 @@ may not be added here.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import msgspec
+from packaging.utils import canonicalize_version
 from packaging.version import InvalidVersion, Version
 
 from decider.names import NormalizedName
@@ -28,6 +29,7 @@ __all__ = [
     "FileType",
     "ProjectPage",
     "ProjectStatus",
+    "Release",
     "file_type",
     "file_version",
     "is_of_another_project",
@@ -61,6 +63,7 @@ _WHEEL_TAGS = range(3, 6)
 _LONGEST_VERSION = 4  #: parts between dashes that a version and what follows it are looked for in
 #: Versions that are normalized as they stand.
 _NORMAL_RELEASE = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*\Z", re.ASCII)
+_TRAILING_ZEROS = re.compile(r"(?:\.0)+\Z", re.ASCII)
 
 
 class FileType(StrEnum):
@@ -119,6 +122,19 @@ class DistributionFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return FileIdentity(self.filename, ":".join(strongest_digest(self.hashes) or ()))
 
 
+class Release(msgspec.Struct, frozen=True, gc=False):
+    """One version of a project, as a page knows it; one that PEP 440 does not know has no files."""
+
+    stated: str  #: how the index spells it (PEP 700), normalized; "" where it does not state it
+    named: str  #: how its files' names spell it, normalized; "" where there are none
+    files: tuple[DistributionFile, ...]  #: in page order
+
+    @property
+    def version(self) -> str:
+        """The spelling that stands for all others."""
+        return self.stated or self.named
+
+
 class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What one index says about one project."""
 
@@ -162,10 +178,47 @@ class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         The stated ones come first, in the index's order, those that are no PEP 440 version as they are; then the
         others, oldest first.
         """
-        stated = dict.fromkeys(normalize_version(text) or text for text in self.versions)
-        texts = _version_texts(self.project, [file.filename for file in self.files])
-        found = {normalize_version(text) for text in texts - stated.keys()} - {None, *stated}
+        stated = self._stated_versions()
+        texts = set(_version_texts(self.project, self.files)) - stated.keys()
+        found = {normalize_version(text) for text in texts if text} - {None, *stated}
         return (*stated, *sorted((text for text in found if text), key=lambda text: (Version(text), text)))
+
+    def _stated_versions(self) -> dict[str, None]:
+        return dict.fromkeys(normalize_version(text) or text for text in self.versions)
+
+    def release(self, version: str) -> Release | None:
+        """The release that `version` means in any spelling (`1.0.0` is 1.0); None where there is none."""
+        try:
+            key = canonicalize_version(Version(version))
+        except InvalidVersion:
+            key = version
+        return self.releases.get(key)
+
+    @cached_property
+    def releases(self) -> Mapping[str, Release]:
+        """Every release, in the order of known_versions; of two spellings of one version the first stands for both.
+
+        The keys are what all spellings of a version have in common.
+        """
+        texts = list(_version_texts(self.project, self.files))
+        keys = {text: text and _version_key(text) for text in set(texts)}
+        files: dict[str, list[DistributionFile]] = {}
+        for file, text in zip(self.files, texts, strict=True):
+            if key := keys[text]:
+                files.setdefault(key, []).append(file)
+        named: dict[str, str] = {}
+        for text, key in keys.items():
+            if text and key:
+                spelling = normalize_version(text) or text
+                named[key] = min(spelling, named.get(key, spelling))
+        stated: dict[str, str] = {}
+        for version in self._stated_versions():
+            stated.setdefault(_version_key(version) or version, version)
+        others = sorted(named.keys() - stated.keys(), key=Version)
+        return {
+            key: Release(stated.get(key, ""), named.get(key, ""), tuple(files.get(key, ())))
+            for key in (*stated, *others)
+        }
 
 
 def strongest_digest(hashes: Mapping[str, str]) -> tuple[str, str] | None:
@@ -280,16 +333,25 @@ def _version_text(project: NormalizedName, filename: str) -> str | None:
     return version if len(tags) in _WHEEL_TAGS else None
 
 
-def _version_texts(project: NormalizedName, filenames: Iterable[str]) -> set[str]:
-    """What stands in the version's place of each name that tells; as _version_text, and faster."""
+def _version_texts(project: NormalizedName, files: Iterable[DistributionFile]) -> Iterator[str | None]:
+    """What stands in the version's place of each file's name; as _version_text, and faster."""
     wheel, sdist = _usual_patterns(project)
-    texts: set[str | None] = set()
-    for filename in filenames:
+    for file in files:
+        filename = file.filename
         is_wheel = filename.endswith(".whl")
         usual = (wheel if is_wheel else sdist).match(filename)
         is_whole = usual is not None and (not is_wheel or filename.count("-", usual.end(1)) in _WHEEL_TAGS)
-        texts.add(usual[1] if usual is not None and is_whole else _version_text(project, filename))
-    return {text for text in texts if text}
+        yield usual[1] if usual is not None and is_whole else _version_text(project, filename)
+
+
+def _version_key(text: str) -> str | None:
+    """What all spellings of a version have in common (`1` of 1.0.0 and v1); None where PEP 440 knows no such version."""
+    normal = normalize_version(text)
+    if normal is None:
+        return None
+    if _NORMAL_RELEASE.match(normal):
+        return _TRAILING_ZEROS.sub("", normal)  # most; canonicalize_version would parse it again
+    return canonicalize_version(normal)
 
 
 @lru_cache(maxsize=32_768)

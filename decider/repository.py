@@ -20,8 +20,9 @@ from decider.decision import (
     decide_one,
     decide_page,
     page_fingerprint,
+    release_pages,
 )
-from decider.errors import Fault, FileNotListed, InvalidRequest, UnreadableDistribution
+from decider.errors import Fault, FileNotListed, InvalidRequest, ReleaseNotFound, UnreadableDistribution
 from decider.files import ProjectPage, strongest_digest
 from decider.index import Index
 from decider.index.location import (
@@ -136,16 +137,36 @@ class Repositories:
         pages = self._pages(repository, project, snapshot, at)
         if self._try_offers(pages, snapshot, repository, at):
             pages = self._pages(repository, project, snapshot, at)
-        first_seen = self._first_seen(pages, snapshot, repository)
-        fingerprint, _ = page_fingerprint(
-            pages,
+        return self._fingerprint(pages, snapshot, repository, at)
+
+    def json_fingerprint(self, repository: str, project: NormalizedName) -> str:
+        """The same of the JSON of old, which says nothing of metadata: no file is judged; raise as decide_page."""
+        at = self._clock()
+        snapshot = self.snapshot()
+        pages = self._pages(repository, project, snapshot, at)
+        return self._fingerprint(pages, snapshot, repository, at)
+
+    def decide_release(self, repository: str, project: NormalizedName, version: str) -> PageDecision:
+        """The decisions for one release, under the project's fingerprint; no other file is judged.
+
+        `version` is any spelling of it; `versions` of the page is the one that stands for it. Raise as decide_page, or
+        ReleaseNotFound, before any file is judged.
+        """
+        at = self._clock()
+        snapshot = self.snapshot()
+        pages = self._pages(repository, project, snapshot, at)
+        release = release_pages(pages, version)
+        if not release:
+            raise ReleaseNotFound(project, version, pages[0].index)
+        return decide_page(
+            release,
             snapshot,
             repository=repository,
             at=at,
-            first_seen=first_seen,
+            first_seen=self._first_seen(pages, snapshot, repository),
             variant=self._variant(repository),
+            whole=pages,
         )
-        return fingerprint
 
     def decide_file(
         self, repository: str, project: NormalizedName, filename: str, *, asked_by: str | None = None
@@ -256,6 +277,19 @@ class Repositories:
         if any(rule.younger_than or rule.uploaded_after for rule in rules):
             return self.writes.first_seen(pages)
         return {}
+
+    def _fingerprint(
+        self, pages: Sequence[ProjectPage], snapshot: Snapshot, repository: str, at: datetime
+    ) -> str:
+        fingerprint, _ = page_fingerprint(
+            pages,
+            snapshot,
+            repository=repository,
+            at=at,
+            first_seen=self._first_seen(pages, snapshot, repository),
+            variant=self._variant(repository),
+        )
+        return fingerprint
 
     def _variant(self, repository: str) -> str:
         """What a page of the repository is rendered by, besides rules and indexes."""

@@ -20,6 +20,7 @@ from decider.decision import (
     page_fingerprint,
     refusal_phrase,
     refused_whole,
+    release_pages,
 )
 from decider.files import DistributionFile, FileType, ProjectPage, ProjectStatus
 from decider.names import NormalizedName
@@ -516,6 +517,41 @@ def test_quarantined_extension() -> None:
     assert (merged.files, merged.status) == (ours.files, ProjectStatus.ACTIVE)
     assert merged.status_reason == "ours; index public has quarantined this project: its files are left out"
     assert decide_one([ours, bad], "demo-2.0.tar.gz", Snapshot(1, []), repository="default", at=AT) is None
+
+
+# One release
+
+
+def test_release_pages() -> None:
+    """Of the pages that are merged each keeps the release's files, and the spelling that stands for it in all of them."""
+    ours = make_page("demo-1.0.0.tar.gz", "demo-2.0.zip", index="internal", versions=("2.0",))
+    theirs = make_page(WHEEL, "demo-3.0.zip", versions=("1.0", "3.0"))
+    release = release_pages([ours, theirs], "v1")
+    assert [(page.index, page.versions, [file.filename for file in page.files]) for page in release] == [
+        ("internal", ("1.0",), ["demo-1.0.0.tar.gz"]),
+        ("public", ("1.0",), [WHEEL]),
+    ]
+    assert merge_pages(release).versions == ("1.0",)
+    assert {page.digest for page in release}.isdisjoint({ours.digest, theirs.digest})
+    assert release_pages([ours, theirs], "4") == ()
+
+
+def test_release_of_a_quarantined_project() -> None:
+    """A quarantined project has the releases that its index states, and no files of them."""
+    for versions, count in (((), 0), (("1.0",), 1)):
+        bad = make_page(WHEEL, status=ProjectStatus.QUARANTINED, versions=versions)
+        release = release_pages([bad], "1.0")
+        assert len(release) == count
+        assert [merge_pages(release).files for _ in release] == [()] * count
+
+
+def test_hidden_release_that_no_file_s_name_tells() -> None:
+    """A version that PEP 440 does not know goes with the files whose names it is a part of, as on the page."""
+    page = make_page("demo-2004d-beta.zip", versions=("2004d-beta", "2005x"))
+    rule = make_rule(1, "block")
+    for version, shown in (("2004d-beta", ()), ("2005x", ("2005x",))):
+        (release,) = release_pages([page], version)
+        assert list_page(page_decision(release, rule), hide_refused=True)[0].versions == shown
 
 
 # Fingerprints

@@ -239,6 +239,57 @@ def test_known_versions() -> None:
     assert make_page().known_versions() == ()
 
 
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("1.0", "1.0"),
+        ("1.0.0", "1.0"),
+        ("v1", "1.0"),
+        ("2004d", "2004d"),
+        ("9", None),
+        ("json", None),
+        ("", None),
+    ],
+)
+def test_release(asked: str, found: str | None) -> None:
+    """A version is found in any spelling, and named in the page's own."""
+    release = make_page(make_file("demo-1.0.tar.gz"), versions=("1.0", "2004d")).release(asked)
+    assert (release and release.version) == found
+
+
+def test_releases() -> None:
+    """Each file is in its release, in page order; of two spellings the stated one stands for both, else the shorter."""
+    page = make_page(
+        "demo-3.0.zip",
+        "demo-1.0.0-py3-none-any.whl",
+        "demo-1.0.tar.gz",
+        "demo-2.0.0.tar.gz",
+        "demo-2.0-py3-none-any.whl",
+        "demo-odd.zip",
+        versions=("1.0.0", "4.0", "odd"),
+    )
+    assert [
+        (release.version, release.stated, release.named, [file.filename for file in release.files])
+        for release in page.releases.values()
+    ] == [
+        ("1.0.0", "1.0.0", "1.0", ["demo-1.0.0-py3-none-any.whl", "demo-1.0.tar.gz"]),
+        ("4.0", "4.0", "", []),
+        ("odd", "odd", "", []),
+        ("2.0", "", "2.0", ["demo-2.0.0.tar.gz", "demo-2.0-py3-none-any.whl"]),
+        ("3.0", "", "3.0", ["demo-3.0.zip"]),
+    ]
+
+
+@given(VERSIONS, VERSIONS)
+def test_releases_are_told_apart(one: str, other: str) -> None:
+    """What PEP 440 takes for one version is one release, and nothing else is."""
+    page = make_page(f"demo-{one}.tar.gz", f"demo-{other}.tar.gz")
+    found = page.release(other)
+    assert found is not None
+    assert len(found.files) == (2 if Version(one) == Version(other) else 1)
+    assert len(page.releases) == 3 - len(found.files)
+
+
 def test_find() -> None:
     """A page finds its files by their exact names; of two of one name the first."""
     first, second = make_file("demo-1.0.tar.gz", size=1), make_file("demo-1.0.tar.gz", size=2)

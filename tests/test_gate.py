@@ -563,3 +563,72 @@ def test_redirect_from_nowhere(client: FlaskClient) -> None:
 def test_alive(client: FlaskClient) -> None:
     """The supervisor's question is answered without store or index."""
     assert client.get("/-/alive").data == b"ok\n"
+
+
+# The JSON of old
+
+
+def json_of(client: FlaskClient, version: str = "", **more: str) -> TestResponse:
+    """The JSON of the project, or of that release, asked for under the project's fingerprint as nginx does."""
+    decided = ask(client, "/decision/json", **more)
+    assert decided.status_code == 200, decided.status
+    return ask(client, "/json", version=version, fingerprint=header(decided, "Fingerprint"), **more)
+
+
+def test_releases_under_one_decision(client: FlaskClient, harness: Harness) -> None:
+    """The project's decision, which takes no version, serves all its releases; each is nginx's to keep."""
+    harness.public.publish("demo", WHEEL, "demo-2.0.zip")
+    for version, shown in (("", "2.0"), ("1.0", "1.0")):
+        answer = json_of(client, version)
+        assert answer.get_json()["info"]["version"] == shown
+        assert answer.headers["X-Accel-Expires"] == str(PAGE_LIFETIME_S)
+    other = ask(client, "/json", version="1.0", fingerprint="another")
+    assert (other.status_code, other.headers["X-Accel-Expires"]) == (200, "0")
+
+
+def test_nginx_of_an_earlier_version(client: FlaskClient, harness: Harness) -> None:
+    """An nginx that asks about a release, as it was once configured to, serves nothing until it is configured anew."""
+    harness.public.publish("demo", WHEEL)
+    assert ask(client, "/decision/json", version="1.0").status_code == 403
+    assert ask(client, "/refusal/json", version="1.0").status_code == 503
+
+
+def test_unknown_release(client: FlaskClient, harness: Harness) -> None:
+    """A version that there is not is 404, and nobody may keep the answer: there is no end of them."""
+    harness.public.publish("demo", WHEEL)
+    for version in ("9.9", "1.0.1", "x" * 100, "json"):
+        answer = json_of(client, version)
+        assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert "X-Accel-Expires" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("asked", "listed"),
+    [
+        ("1.0.0", "1.0"), ("v1", "1.0"), ("1.0.0.0.0.0", "1.0"), ("2!1.0+AB", "2!1.0+ab"), ("3.0-1", "3.0.post1"),
+    ],
+)  # fmt: skip
+def test_another_spelling_of_a_release(
+    client: FlaskClient, harness: Harness, asked: str, listed: str
+) -> None:
+    """Another spelling leads nginx to the release's one answer, and is neither rendered nor kept."""
+    harness.public.publish("demo", WHEEL, "demo-2!1.0+ab.zip", "demo-3.0.post1.zip")
+    answer = json_of(client, asked, repository="lab")
+    assert answer.headers["X-Accel-Redirect"] == f"/lab/pypi/demo/{listed}/json"
+    assert (answer.data, "X-Accel-Expires" in answer.headers) == (b"", False)
+    assert json_of(client, listed).get_json()["info"]["version"] == listed
+
+
+def test_hidden_release_is_kept(client: FlaskClient, harness: Harness) -> None:
+    """A release whose files are all hidden is 404 for clients, and for nginx to keep: it took judging its files."""
+    harness.public.publish("demo", WHEEL, "demo-2.0.zip")
+    harness.add_rule("block", versions="<2")
+    answer = json_of(client, "1.0", repository="upside")
+    assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["X-Accel-Expires"] == str(PAGE_LIFETIME_S)
+    # Cache-Control last: nginx 1.22 would take it for its own.
+    names = [name.lower() for name, _ in answer.headers]
+    assert names.index("x-accel-expires") < names.index("cache-control")
+    assert json_of(client, "2.0", repository="upside").status_code == 200

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from decider.files import ProjectPage
-from decider.pages import find_release, render_project_json
+from decider.pages import render_project_json
 from tests.page_samples import SHA256
 from tests.samples import make_file, make_page
 
@@ -151,21 +151,3 @@ def test_refused_files() -> None:
 def test_serial() -> None:
     """The index's serial is relayed where it states one."""
     assert rendered(make_page(make_file("demo-1.0.tar.gz"), last_serial=7))["last_serial"] == 7
-
-
-@pytest.mark.parametrize(
-    ("asked", "found"),
-    [
-        ("1.0", "1.0"),
-        ("1.0.0", "1.0"),
-        ("v1", "1.0"),
-        ("2004d", "2004d"),
-        ("9", None),
-        ("json", None),
-        ("", None),
-    ],
-)
-def test_find_release(asked: str, found: str | None) -> None:
-    """A version is found in any spelling, and named in the page's own."""
-    page = make_page(make_file("demo-1.0.tar.gz"), versions=("1.0", "2004d"))
-    assert find_release(page, asked) == found

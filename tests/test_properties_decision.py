@@ -2,16 +2,27 @@
 
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packaging.version import InvalidVersion, Version
 
-from decider.decision import Verdict, decide_one, decide_page, list_page, owner_rule, page_fingerprint
-from decider.files import DistributionFile, FileType, ProjectPage
+from decider.decision import (
+    Verdict,
+    decide_one,
+    decide_page,
+    list_page,
+    owner_rule,
+    page_fingerprint,
+    release_pages,
+)
+from decider.files import DistributionFile, FileType, ProjectPage, ProjectStatus
 from decider.names import NormalizedName, ProjectPattern, parse_pattern
+from decider.pages import render_project_json
 from decider.rules import Action, Rule, Snapshot, draft_fields, parse_draft
 from tests.samples import AT, make_file, make_page, make_rule
 
@@ -138,6 +149,54 @@ def test_page_and_file_agree(situation: Situation) -> None:
     assert {file.filename for file in hidden.files} == {
         one.file.filename for one in whole.files if not one.verdict.is_refusal
     }
+
+
+@st.composite
+def stating(draw: st.DrawFn) -> Situation:
+    """The same with indexes that state versions, not always as their files spell them, and that quarantine."""
+    found, rule_set, first_seen, at = draw(situations)
+    versions = st.lists(st.sampled_from(("1.0", "1.0.0", "2", "2.0", "3.0", "legacy")), unique=True)
+    statuses = st.sampled_from((*[ProjectStatus.ACTIVE] * 4, ProjectStatus.QUARANTINED))
+    told = tuple(
+        msgspec.structs.replace(page, versions=tuple(draw(versions)), status=draw(statuses)) for page in found
+    )
+    return told, rule_set, first_seen, at
+
+
+def json_of(page: ProjectPage, version: str, refused: object) -> dict[str, Any]:
+    """The JSON of that release, however its version is spelt."""
+    assert isinstance(refused, list)
+    names = {entry["filename"] for entry in refused}
+    found: dict[str, Any] = msgspec.json.decode(
+        render_project_json(page, version, file_base="", refused=names)
+    )
+    with suppress(InvalidVersion):
+        found["info"]["version"] = Version(found["info"]["version"])
+    return found
+
+
+@given(stating(), st.sampled_from(("1.0", "1", "v1.0.0", "2.0rc1", "2.0.0", "3", "legacy")), st.booleans())
+def test_release_as_its_page(situation: Situation, version: str, hide_refused: bool) -> None:
+    """A release that is judged alone is the one of the page that is judged whole, or neither is there."""
+    found, rule_set, first_seen, at = situation
+    snapshot = Snapshot(1, rule_set)
+    context: dict[str, Any] = {"repository": "default", "at": at, "first_seen": first_seen, "variant": ""}
+    whole = decide_page(found, snapshot, **context)
+    listed, metadata = list_page(whole, hide_refused=hide_refused)
+    release = release_pages(found, version)
+    if not release:
+        assert whole.page.release(version) is None
+        return
+    alone = decide_page(release, snapshot, whole=found, **context)
+    assert (alone.fingerprint, alone.until) == (whole.fingerprint, whole.until)
+    assert (spelt := whole.page.release(version)) is not None
+    assert alone.page.versions == (spelt.version,)
+    part, part_metadata = list_page(alone, hide_refused=hide_refused)
+    assert bool(part.versions) == (listed.release(version) is not None)
+    if part.versions:
+        assert json_of(part, version, part_metadata["refused"]) == json_of(
+            listed, version, metadata["refused"]
+        )
 
 
 @given(situations, rules(50, (Action.BLOCK, Action.HOLD, Action.YANK)))

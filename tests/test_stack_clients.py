@@ -67,6 +67,8 @@ def test_reading_takes_a_token(closed: Stack, wheel: Distribution) -> None:
         f"/files/demo/{wheel.filename}",
         f"/files/demo/{wheel.filename}.metadata",
         "/pypi/demo/json",
+        "/pypi/demo/1.0/json",
+        "/pypi/demo/1/json",
         "/default/simple/",
         "/simple/absent/",
         f"/files/demo/{wheel.filename}.provenance",
@@ -297,6 +299,7 @@ def test_one_address_gets_a_fair_share(
     }
     assert ask("203.0.113.9", 1)[0].status == 200
     assert_few_rulesets_at_once(stack)
+    assert_few_releases_at_once(stack)
     assert_one_share_of_everything(stack)
 
 
@@ -344,6 +347,26 @@ def assert_one_share_of_everything(stack: Stack) -> None:
             ended.set()
     for one in flooding:
         one.result()
+
+
+def assert_few_releases_at_once(stack: Stack) -> None:
+    """Releases one by one, known or made up, are for people, as /why is: forty at once, then twenty a second."""
+
+    def ask(path: str, client: str) -> Answer:
+        return stack.get(path, {"X-Forwarded-For": client})
+
+    for number, (version, status) in enumerate((("1.0", 200), ("1.0.0", 200), ("9.9", 404))):
+        client = f"192.0.2.2{number}"
+        answers = [ask(f"/pypi/demo/{version}/json", client) for _ in range(200)]
+        assert {answer.status for answer in answers[:40]} == {status}
+        refused = [answer for answer in answers if answer.status == 429]
+        assert refused, "no request met the limit"
+        assert (refused[0].headers["Retry-After"], refused[0].content_type) == (
+            "1",
+            "application/problem+json",
+        )
+        assert ask("/pypi/demo/json", client).status == ask("/simple/demo/", client).status == 200
+    assert ask("/pypi/demo/1.0/json", "192.0.2.30").status == 200
 
 
 def assert_few_rulesets_at_once(stack: Stack) -> None:

@@ -317,6 +317,8 @@ def test_grace(new_stack: Callable[..., Stack]) -> None:
         asked = time.monotonic()
         assert stack.get(path).body == wheel.data
         assert stack.page("demo").status == 200
+        release = stack.get("/pypi/demo/1.0/json")
+        assert release.status == 200
         with decider_away(stack):
             degraded = eventually(
                 lambda: got if "X-Decider-Degraded" in (got := stack.get(path)).headers else None,
@@ -324,6 +326,8 @@ def test_grace(new_stack: Callable[..., Stack]) -> None:
             )
             assert degraded.body == wheel.data
             assert stack.page("demo").filenames == [wheel.filename]
+            assert stack.get("/pypi/demo/1.0/json").body == release.body
+            assert stack.get("/pypi/demo/9.9/json").status == 503, "nobody can say what it is"
             refused = stack.file("bad", bad.filename)
             assert (refused.status, refused.reason[:7]) == (403, "Blocked")
             assert bad.data[:30] not in refused.body

@@ -1,7 +1,9 @@
 """`/pypi/<project>/json` through nginx: filtered by the same decisions as pages (STANDARDS C52, T100)."""
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
@@ -75,6 +77,7 @@ def test_hidden_release(stack: Stack, demo: str) -> None:
     assert answer.content_type == "application/problem+json"
     assert answer.headers["Cache-Control"] == "no-store"
     assert "2.0" not in json.dumps(stack.get(path).json())
+    assert f"json|identity|strict|{demo}|2.0" in kept_keys(stack, demo), "its files were judged for it"
 
 
 def test_spellings(stack: Stack, demo: str) -> None:
@@ -89,6 +92,57 @@ def test_spellings(stack: Stack, demo: str) -> None:
     assert (doubled.status, doubled.headers["Location"]) == (301, f"/pypi/{demo}/json")
     bodies = {stack.get(f"/pypi/{demo}/{version}/json").body for version in ("1.0", "1.0.0", "v1.0")}
     assert len(bodies) == 1
+
+
+def test_spellings_of_a_version(stack: Stack, index: FakeIndex, demo: str) -> None:
+    """Another spelling of a version is answered in all as the index's own, in named repositories too."""
+    index.add(demo, make_sdist(demo, "1!2.0+ab.1"), metadata=False)
+    for repository in ("", "/strict"):
+        for spelt, version in (("1!2+AB-1", "1!2.0+ab.1"), ("1.1.0", "1.1"), ("0!1.1.0.0", "1.1")):
+            for method in ("GET", "HEAD"):
+                for encoding in ("gzip", "identity"):
+                    one, other = (
+                        stack.get(
+                            f"{repository}/pypi/{demo}/{text}/json",
+                            {"Accept-Encoding": encoding},
+                            method=method,
+                        )
+                        for text in (version, spelt)
+                    )
+                    assert (other.status, other.body) == (one.status, one.body) == (200, one.body)
+                    headers = [
+                        {name: value for name, value in answer.headers.items() if name != "Date"}
+                        for answer in (one, other)
+                    ]
+                    assert headers[0] == headers[1]
+
+
+def kept_keys(stack: Stack, project: str) -> set[str]:
+    """What nginx keeps decisions and pages of that project under, without the fingerprint."""
+    config = (stack.data_dir / "run" / "nginx.conf").read_text()
+    (decisions,) = re.findall(r'proxy_cache_path "(/[^"]+/decisions)"', config)
+    files = [*Path(decisions).rglob("*"), *(stack.data_dir / "cache" / "pages").rglob("*")]
+    found = [re.search(rb"\nKEY: ([^\n]+)\n", path.read_bytes()) for path in files if path.is_file()]
+    keys = [key[1].decode() for key in found if key is not None]
+    return {re.sub(r"\|[0-9a-f]{64}\Z", "", key) for key in keys if project in key.split("|")}
+
+
+def test_invented_versions_are_not_kept(stack: Stack, demo: str) -> None:
+    """nginx keeps an answer for each release that there is, however many versions and spellings clients make up."""
+    assert stack.get(f"/pypi/{demo}/json").status == 200
+    for number in range(100):
+        assert stack.get(f"/pypi/{demo}/9.{number}/json").status == 404
+        assert stack.get(f"/pypi/{demo}/1.0{'.0' * (number % 40)}/json").status == 200
+        assert stack.get(f"/pypi/{demo}-nope/{number}/json").status == 404
+    assert kept_keys(stack, demo) == {
+        f"json|default|{demo}",
+        f"json|identity|default|{demo}|",
+        f"json|identity|default|{demo}|1.0",
+    }
+    assert kept_keys(stack, f"{demo}-nope") == {
+        f"json|default|{demo}-nope",
+        f"refusal|json||default|{demo}-nope|",
+    }
 
 
 def test_not_found(stack: Stack, demo: str) -> None:

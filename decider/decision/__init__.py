@@ -4,8 +4,8 @@ model        verdicts and decisions, as data
 matching     does one rule match one file, and until when
 judging      what all rules together make of one file, and why; ownership
 fingerprint  what a page depends on, and when time alone will change it
-merging      the pages of `extends` as one
-deciding     the entrance: one file, one file of a page, a page
+merging      the pages of `extends` as one, and one release of them
+deciding     the entrance: one file, one file of a page, a release, a page
 listing      what clients read: the filtered page, the refusal's phrase
 
 Page, file, explain and dry run all go through `judging`; so they agree. Order of evaluation: DESIGN section 5. I/O
@@ -16,7 +16,7 @@ from decider.decision.deciding import PageDecision, decide_file, decide_one, dec
 from decider.decision.fingerprint import page_fingerprint
 from decider.decision.judging import owner_rule, refused_whole
 from decider.decision.listing import list_page, refusal_phrase
-from decider.decision.merging import merge_pages
+from decider.decision.merging import merge_pages, release_pages
 from decider.decision.model import Considered, FileDecision, Verdict
 
 __all__ = [
@@ -33,4 +33,5 @@ __all__ = [
     "page_fingerprint",
     "refusal_phrase",
     "refused_whole",
+    "release_pages",
 ]

@@ -1,4 +1,4 @@
-"""The entrance: one file, one file of a page, a whole page."""
+"""The entrance: one file, one file of a page, one release, a whole page."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -104,17 +104,25 @@ def decide_page(
     first_seen: Mapping[str, datetime] | None = None,
     trace: bool = False,
     variant: str = "",
+    whole: Sequence[ProjectPage] = (),
 ) -> PageDecision:
     """The decisions for a project: `pages` holds the owner's page first, then those its `extends` merges in.
 
     From the same file name the earlier page's file is taken. `first_seen` maps file names to when decider first
     saw them; it must not change as long as the decision is used. `variant` is whatever else the page is rendered by.
+    Where `pages` are one release (release_pages), `whole` are those that it is of: fingerprint and `until` are the
+    project's then, and are asked for once whatever its releases.
     """
     seen = first_seen or {}
     page = merge_pages(pages)
     rules = rules_for_pages(pages, snapshot, repository=repository)
     fingerprint, until = fingerprint_of(
-        pages, rules, repository=repository, at=at, first_seen=seen, variant=variant
+        whole or pages,
+        rules_for_pages(whole, snapshot, repository=repository) if whole else rules,
+        repository=repository,
+        at=at,
+        first_seen=seen,
+        variant=variant,
     )
     judge = Judge(
         rules,

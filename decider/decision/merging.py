@@ -1,16 +1,16 @@
-"""The pages of an owner and of the indexes that it extends, as one page.
+"""The pages of an owner and of the indexes that it extends: as one page, and cut down to one release.
 
 PEP 700 (versions), PEP 792 (status). Judging may not be added here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 import msgspec
 
-from decider.files import DistributionFile, ProjectPage, ProjectStatus
+from decider.files import DistributionFile, ProjectPage, ProjectStatus, file_version, normalize_version
 
-__all__ = ["file_sources", "find_listed", "merge_pages"]
+__all__ = ["file_sources", "find_listed", "merge_pages", "release_pages"]
 
 #: From the harmless to the grave.
 _GRAVITY = (ProjectStatus.ACTIVE, ProjectStatus.DEPRECATED, ProjectStatus.ARCHIVED)
@@ -63,6 +63,33 @@ def file_sources(pages: Sequence[ProjectPage]) -> dict[str, str]:
     return sources
 
 
+def release_pages(pages: Sequence[ProjectPage], version: str) -> tuple[ProjectPage, ...]:
+    """`pages` with the files of one release alone; () where merge_pages knows no such release.
+
+    `version` is any spelling of it. `versions` of each is the one spelling that stands for it in merge_pages. The other
+    releases are not looked at.
+    """
+    offering = _offering(pages)
+    answering = offering or pages[:1]
+    known = [release for page in answering if (release := page.release(version)) is not None]
+    spellings = [release.stated for release in known if release.stated and _state_versions(answering)]
+    if not spellings and offering:
+        spellings = sorted(release.named for release in known if release.named)
+    return tuple(_release_page(page, spellings[0]) for page in pages) if spellings else ()
+
+
+def _release_page(page: ProjectPage, version: str) -> ProjectPage:
+    if normalize_version(version) is None:
+        # No file's name tells such a version, but as a part of itself (list_page).
+        nameless = (file for file in page.files if file_version(page.project, file.filename) is None)
+        files = tuple(file for file in nameless if version in file.filename)
+    else:
+        release = page.release(version)
+        files = () if release is None else release.files
+    digest = sha256(f"{page.digest} {version}".encode()).hexdigest()
+    return msgspec.structs.replace(page, files=files, versions=(version,), digest=digest)
+
+
 def _offering(pages: Sequence[ProjectPage]) -> tuple[ProjectPage, ...]:
     if pages[0].status is ProjectStatus.QUARANTINED:
         return ()
@@ -71,9 +98,14 @@ def _offering(pages: Sequence[ProjectPage]) -> tuple[ProjectPage, ...]:
 
 def _merge_versions(pages: Sequence[ProjectPage]) -> tuple[str, ...]:
     """All versions stated; () where a page with files states none, for half a list would be a false one."""
-    if any(page.files and not page.versions for page in pages):
+    if not _state_versions(pages):
         return ()
     return tuple(dict.fromkeys(version for page in pages for version in page.versions))
+
+
+def _state_versions(pages: Iterable[ProjectPage]) -> bool:
+    """Whether each page that has files states versions."""
+    return all(page.versions or not page.files for page in pages)
 
 
 def _merge_status(

@@ -14,7 +14,7 @@ Fetching, judging and Flask may not be added here.
 
 from decider.pages.listing import DroppedFile, ParsedPage
 from decider.pages.negotiation import PageFormat, negotiate
-from decider.pages.project_json import find_release, render_project_json
+from decider.pages.project_json import render_project_json
 from decider.pages.reading import parse_page, parse_projects
 from decider.pages.rendering import render_page, render_projects
 
@@ -22,7 +22,6 @@ __all__ = [
     "DroppedFile",
     "PageFormat",
     "ParsedPage",
-    "find_release",
     "negotiate",
     "parse_page",
     "parse_projects",

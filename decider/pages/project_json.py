@@ -16,9 +16,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from packaging.version import InvalidVersion, Version
 
-from decider.files import DistributionFile, FileType, ProjectPage, file_type, file_version
+from decider.files import DistributionFile, FileType, ProjectPage, Release, file_type
 
-__all__ = ["find_release", "render_project_json"]
+__all__ = ["render_project_json"]
 
 _PACKAGE_TYPES = {".egg": "bdist_egg", ".exe": "bdist_wininst", ".msi": "bdist_msi", ".rpm": "bdist_rpm"}
 _EGG_PYTHON = re.compile(r"-py([0-9.]+)(?:-[^-]*)?\.(?:egg|exe|msi)\Z", re.ASCII)
@@ -62,75 +62,57 @@ class _ProjectJson(msgspec.Struct, omit_defaults=True):
     last_serial: int | UnsetType = UNSET
 
 
-_Releases = dict[str, list[DistributionFile]]  #: version → its files, in page order
-
-
 def render_project_json(
     page: ProjectPage, version: str | None, *, file_base: str, refused: Collection[str] = frozenset()
 ) -> bytes:
-    """The project with all its releases, or, where `version` is given, that one release.
+    """The project with all its releases, or, where `version` is given, that one release, which the page must have.
 
-    `version` is spelt as find_release gives it. File URLs are `file_base` and the quoted file name. Files whose name
-    tells no version belong to no release and are left out; so are those that are `refused`, which the page lists as
-    yanked, and the releases that only they had.
+    `version` is any spelling of it. File URLs are `file_base` and the quoted file name. Files whose name tells no
+    version belong to no release and are left out; so are those that are `refused`, which the page lists as yanked, and
+    the releases that only they had.
     """
-    releases = _releases(page)
-    shown = version if version is not None else _newest(releases)
-    files = releases.get(shown, []) if shown is not None else []
+    shown = _newest(page.releases.values()) if version is None else page.release(version)
     body = _ProjectJson(
-        info=_info(page, shown, files),
-        urls=[_file(file, file_base) for file in files if file.filename not in refused],
+        info=_info(page, shown),
+        urls=[_file(file, file_base) for file in shown.files if file.filename not in refused]
+        if shown
+        else [],
         last_serial=UNSET if page.last_serial is None else page.last_serial,
     )
     if version is None:
         body.releases = {
-            one: [_file(file, file_base) for file in offered]
-            for one, files in releases.items()
-            if (offered := [file for file in files if file.filename not in refused]) or not files
+            release.version: [_file(file, file_base) for file in offered]
+            for release in page.releases.values()
+            if (offered := [file for file in release.files if file.filename not in refused])
+            or not release.files
         }
     return msgspec.json.encode(body)
 
 
-def find_release(page: ProjectPage, text: str) -> str | None:
-    """The page's own spelling of the version that `text` means (`1.0.0` is 1.0); None where it has no such release."""
-    known, wanted = page.known_versions(), _parsed(text)
-    if wanted is None:
-        return text if text in known else None
-    return next((version for version in known if _parsed(version) == wanted), None)
-
-
-def _releases(page: ProjectPage) -> _Releases:
-    """The files by release; of two spellings of one version the first stands for both."""
-    spellings: dict[Version, str] = {}
-    releases: _Releases = {}
-    for version in page.known_versions():
-        parsed = _parsed(version)
-        if parsed is None or spellings.setdefault(parsed, version) == version:
-            releases[version] = []
-    for file in page.files:
-        found = file_version(page.project, file.filename)
-        if found is not None and found in spellings:
-            releases[spellings[found]].append(file)
-    return releases
-
-
-def _newest(releases: _Releases) -> str | None:
+def _newest(releases: Collection[Release]) -> Release | None:
     """The release that an installer would take: one that is not yanked whole, no prerelease if it can be."""
 
-    def merit(version: str) -> tuple[bool, bool, bool, Version]:
-        files, parsed = releases[version], _parsed(version)
-        is_offered = any(file.yanked is None for file in files)
-        return is_offered, bool(files), not (parsed or _NOTHING).is_prerelease, parsed or _NOTHING
+    def is_offered(release: Release) -> bool:
+        return any(file.yanked is None for file in release.files)
 
-    return max(releases, key=merit, default=None)
+    def merit(release: Release) -> tuple[bool, Version]:
+        version = _parsed(release.version)
+        return not version.is_prerelease, version
+
+    # Only those are parsed that it may be: that is most of the work.
+    offered = [release for release in releases if is_offered(release)]
+    candidates = offered or [release for release in releases if release.files] or releases
+    return max(candidates, key=merit, default=None)
 
 
-def _info(page: ProjectPage, version: str | None, files: list[DistributionFile]) -> _Info:
+def _info(page: ProjectPage, release: Release | None) -> _Info:
+    """What is known of the release that is shown, if there is one."""
+    files = release.files if release else ()
     offered = [file for file in files if file.yanked is None]
     is_yanked = bool(files) and not offered
     return _Info(
         name=page.project,
-        version=version,
+        version=release.version if release else None,
         requires_python=next(
             (file.requires_python for file in offered or files if file.requires_python), None
         ),
@@ -180,8 +162,9 @@ def _python_version(filename: str) -> str | None:
 _NOTHING = Version("0.dev0")
 
 
-def _parsed(text: str) -> Version | None:
+def _parsed(version: str) -> Version:
+    """The version, where PEP 440 knows none one that is older than all."""
     try:
-        return Version(text)
+        return Version(version)
     except InvalidVersion:
-        return None
+        return _NOTHING

@@ -1,19 +1,22 @@
 """`/pypi/<project>/json` and `/pypi/<project>/<version>/json`: the same decisions, in the form that old tools read.
 
 Asked by nginx as project pages are: may it be served, and under which fingerprint; then the page, once; or the words
-for a no. Judging may not be added here.
+for a no. The first question is one of the project, whichever release is asked for, and takes no judging. Versions are a
+client's to invent, so each is looked up before anything is judged. Judging may not be added here.
 """
+
+from urllib.parse import quote
 
 from flask import Blueprint, Response
 
 from decider.decision import PageDecision, list_page
 from decider.errors import ReleaseNotFound
-from decider.files import ProjectPage
 from decider.names import NormalizedName
 from decider.nginx_config import file_paths
-from decider.pages import find_release, render_project_json
+from decider.pages import render_project_json
 from decider.web import services
 from decider.web.exchange import (
+    Refused,
     answer,
     argument,
     asked_project,
@@ -24,6 +27,7 @@ from decider.web.exchange import (
     redirect_response,
     refusal,
 )
+from decider.web.problems import problem_response
 
 __all__ = ["blueprint"]
 
@@ -32,35 +36,39 @@ blueprint = Blueprint("project_json", __name__, url_prefix="/-")
 
 @blueprint.get("/decision/json")
 def decide_json() -> Response:
-    """May it be served: with the fingerprint, and the release in the page's own spelling, that nginx keys it by."""
+    """May it be served: with the fingerprint that nginx keys the project's JSON by, and that of its releases."""
 
-    def decide() -> dict[str, str]:
-        decision, _, release = _asked()
-        headers = {"Fingerprint": decision.fingerprint}
-        return headers if release is None else headers | {"Release": release}
+    def decide() -> dict[str, str] | Refused:
+        # (!) An nginx that was configured by an earlier version asks for each release, and would serve the project for it.
+        if argument("X-Decider-Version"):
+            return Refused({})
+        return {"Fingerprint": _fingerprint()}
 
     return answer(decide)
 
 
 @blueprint.get("/json")
 def project_json() -> Response:
-    """The filtered JSON of a project, or of one release."""
-    decision, listing, release = _asked()
-    refused = {name for name, one in decision.restricted.items() if one.verdict.is_refusal}
-    body = render_project_json(
-        listing, release, file_base=_file_base(listing.project, release), refused=refused
-    )
-    until_s = None if decision.until is None else (decision.until - services().clock()).total_seconds()
-    kept_s = lifetime_s(decision.fingerprint, until_s)
-    return page_response(body, "application/json", kept_s, last_serial=listing.last_serial)
+    """The filtered JSON of a project, or of one release; to be kept under the release's own spelling alone."""
+    repository, project, version = asked_repository(), asked_project(), argument("X-Decider-Version")
+    if not version:
+        return _listed(services().repositories.decide_page(repository, project), None)
+    try:
+        decision = services().repositories.decide_release(repository, project, version)
+    except ReleaseNotFound as error:
+        return problem_response(error)  # (!) kept under no key: there is no end of such versions
+    (release,) = decision.page.versions
+    if release != version:
+        return _led_to(f"/{repository}/pypi/{project}/{quote(release, safe='!+')}/json")
+    return _listed(decision, release)
 
 
 @blueprint.get("/refusal/json")
 def refuse_json() -> Response:
-    """Why there is none: no such project or release, or an index that cannot be asked."""
+    """Why there is none: no such project, or an index that cannot be asked."""
 
     def explain() -> Response:
-        _asked()
+        _fingerprint()
         return changed_meanwhile()
 
     return refusal(explain)
@@ -73,21 +81,40 @@ def redirect_json() -> Response:
     return redirect_response("../../", f"{version}/json") if version else redirect_response("../", "json")
 
 
-def _asked() -> tuple[PageDecision, ProjectPage, str | None]:
-    """The decision, what clients may see of the page, and the asked release; raise as decide_page, or ReleaseNotFound.
+def _fingerprint() -> str:
+    return services().repositories.json_fingerprint(asked_repository(), asked_project())
 
-    A release whose files are all hidden is not found.
-    """
-    repositories = services().repositories
-    repository, project, version = asked_repository(), asked_project(), argument("X-Decider-Version")
-    decision = repositories.decide_page(repository, project)
-    listing, _ = list_page(decision, hide_refused=repositories.hides_refused(repository))
-    if not version:
-        return decision, listing, None
-    release = find_release(listing, version)
-    if release is None:
-        raise ReleaseNotFound(project, version, listing.index)
-    return decision, listing, release
+
+def _listed(decision: PageDecision, release: str | None) -> Response:
+    """What clients may see of all releases, or of that one: 404 where all its files are hidden."""
+    hides = services().repositories.hides_refused(decision.repository)
+    listing, _ = list_page(decision, hide_refused=hides)
+    until_s = None if decision.until is None else (decision.until - services().clock()).total_seconds()
+    kept_s = lifetime_s(decision.fingerprint, until_s)
+    if release is not None and not listing.versions:
+        return _absent(ReleaseNotFound(listing.project, release, listing.index), kept_s)
+    refused = {name for name, one in decision.restricted.items() if one.verdict.is_refusal}
+    body = render_project_json(
+        listing, release, file_base=_file_base(listing.project, release), refused=refused
+    )
+    return page_response(body, "application/json", kept_s, last_serial=listing.last_serial)
+
+
+def _led_to(path: str) -> Response:
+    """On there, in the same request: nginx has one entry of a release, and there is no end of spellings."""
+    response = Response(headers={"X-Accel-Redirect": path})
+    del response.headers["Content-Type"]  # nginx would take it along
+    return response
+
+
+def _absent(error: ReleaseNotFound, kept_s: int) -> Response:
+    """404 of a release that there is, kept as its page would be: that its files are hidden took judging them."""
+    response = problem_response(error)
+    # In this order: nginx 1.22 takes `no-store` for its own unless its own header came before.
+    del response.headers["Cache-Control"]
+    response.headers["X-Accel-Expires"] = str(kept_s)
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def _file_base(project: NormalizedName, release: str | None) -> str:
