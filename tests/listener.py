@@ -1,15 +1,19 @@
-"""What stands in for nginx's loopback listener: an HTTP server that answers as a test tells it to."""
+"""What stands in for nginx and the fetcher: an HTTP server on a unix socket that answers as a test tells it to."""
 
+import socket
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from socketserver import TCPServer
 from types import TracebackType
 from typing import Self
 
 from tests.stack import JSON_TYPE
 
-__all__ = ["Asked", "Listener", "Said", "page"]
+__all__ = ["Asked", "Listener", "Said", "UnixServer", "page"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,24 @@ def page(text: str, **headers: str) -> Said:
     return Said(body=text.encode(), headers={"Content-Type": JSON_TYPE, "X-Decider-Cache": "MISS", **named})
 
 
+class UnixServer(ThreadingHTTPServer):
+    """An HTTP server at a path."""
+
+    address_family = socket.AF_UNIX
+    daemon_threads = True
+
+    def __init__(self, path: str, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(path, handler)
+
+    def server_bind(self) -> None:
+        """As of any server: HTTP's would look its address up."""
+        TCPServer.server_bind(self)
+
+    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:  # type: ignore[override]
+        """Who asks has no address."""
+        return self.socket.accept()[0], ("unix", 0)
+
+
 class Listener:
     """The server; use as a context manager."""
 
@@ -58,12 +80,12 @@ class Listener:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._folder = tempfile.TemporaryDirectory(prefix="listener-")
+        self.socket = Path(self._folder.name, "listener.sock")
+        self._server = UnixServer(str(self.socket), Handler)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
         )
-        self.host, self.port = "127.0.0.1", int(self._server.server_address[1])
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         asked = Asked(handler.path, {name.lower(): value for name, value in handler.headers.items()})
@@ -102,3 +124,4 @@ class Listener:
             self._server.shutdown()
             self._server.server_close()
             self._thread.join()
+            self._folder.cleanup()

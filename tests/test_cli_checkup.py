@@ -47,7 +47,13 @@ def test_good(settings: Settings, tmp_path: Path) -> None:
     wheel = make_wheel("demo", "1.0")
     (tmp_path / "packages" / wheel.filename).write_bytes(wheel.data)
     findings = checkup(settings)
-    assert [finding.part for finding in findings][:4] == ["settings", "nginx", "store", "index internal"]
+    assert [finding.part for finding in findings][:5] == [
+        "settings",
+        "nginx",
+        "certificates",
+        "store",
+        "index internal",
+    ]
     assert levels(findings)["nginx"] == levels(findings)["store"] == "ok"
     assert "error" not in levels(findings).values()
     assert findings[0].as_dict() == {"part": "settings", "level": "ok", "detail": settings.config_file}
@@ -114,18 +120,23 @@ def test_store_that_is_away(settings: Settings) -> None:
 
 def test_configuration_that_nginx_refuses(settings: Settings, tmp_path: Path) -> None:
     """What nginx says of its configuration is passed on, and the other parts are looked at all the same."""
-    (tmp_path / "ca.pem").write_text("no certificate")
-    findings = checkup(settings)
+    (tmp_path / "tls.pem").write_text("no certificate")
+    wrong = str(tmp_path / "tls.pem")
+    findings = checkup(changed(settings, tls_certificate=wrong, tls_key=wrong))
     assert levels(findings)["nginx"] == "error"
-    assert "ca.pem" in next(finding.detail for finding in findings if finding.part == "nginx")
+    assert "tls.pem" in next(finding.detail for finding in findings if finding.part == "nginx")
     assert levels(findings)["store"] == "ok"
 
 
-def test_no_authorities(settings: Settings) -> None:
-    """Without anything to verify indexes by nothing could start: an error that names the key."""
-    findings = checkup(changed(settings, ca_file=None))
-    assert findings[-1].level == "error"
-    assert "ca_file" in findings[-1].detail
+def test_authorities_that_are_none(settings: Settings, tmp_path: Path) -> None:
+    """A file of authorities that holds none is an error that names key and file, and the other parts are looked at."""
+    (tmp_path / "ca.pem").write_text("no certificate")
+    findings = checkup(settings)
+    assert levels(findings)["certificates"] == "error"
+    (detail,) = (finding.detail for finding in findings if finding.part == "certificates")
+    assert detail.startswith("ca_file: ")
+    assert "ca.pem" in detail
+    assert levels(findings)["store"] == "ok"
 
 
 def test_data_dir_that_cannot_be(settings: Settings, tmp_path: Path) -> None:

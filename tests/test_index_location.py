@@ -1,11 +1,11 @@
-"""Where nginx finds the bytes of a file: only on hosts that the index may use, under a key of their own."""
+"""Where the bytes of a file are: only on hosts that the index may use, under a key of their own."""
 
 from urllib.parse import urlsplit
 
 import pytest
 
 from decider.files import DistributionFile
-from decider.index.location import Companion, locate_local, locate_remote, locate_url, upstream_group
+from decider.index.location import Companion, locate_local, locate_remote
 from decider.settings import IndexSettings
 from tests.samples import key_of
 
@@ -18,39 +18,31 @@ def file_at(url: str, **fields: object) -> DistributionFile:
     return DistributionFile(filename=WHEEL, url=url, **fields)  # type: ignore[arg-type]
 
 
-def test_elsewhere() -> None:
-    """A file on another host is fetched from there, and the index's credentials stay here."""
+def test_remote() -> None:
+    """A file is where its page says, held to the digest and the size that are stated there."""
     place = locate_remote(
         INDEX, file_at(f"https://files.example/a/{WHEEL}", hashes={"sha256": DIGEST}, size=7), ""
     )
     assert place is not None
-    assert place.url == place.source == f"https://files.example/a/{WHEEL}"
-    assert (place.host, place.tls_name, place.is_own_host) == ("files.example", "files.example", False)
+    assert (place.url, place.index) == (f"https://files.example/a/{WHEEL}", "public")
     assert place.key == key_of("public", f"https://files.example/a/{WHEEL}", DIGEST)
-    assert (place.etag, place.size, place.index) == (f'"{DIGEST}"', 7, "public")
+    assert (place.etag, place.size, place.expected) == (f'"{DIGEST}"', 7, f"public sha256={DIGEST} 7")
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://index.example", "https://INDEX.example", "https://index.example:443"]
+    ("hashes", "expected"),
+    [
+        ({}, "public - -"),
+        ({"md5": "0" * 32}, f"public md5={'0' * 32} -"),
+        ({"md5": "0" * 32, "sha512": "1" * 128}, f"public sha512={'1' * 128} -"),
+        ({"sha512": "1" * 128, "sha256": DIGEST, "blake2b": "2" * 128}, f"public sha256={DIGEST} -"),
+    ],
 )
-def test_own_origin(origin: str) -> None:
-    """A file on the index's own origin goes through its kept connections, with its credentials."""
-    place = locate_remote(INDEX, file_at(f"{origin}/a/{WHEEL}"), "")
+def test_which_digest(hashes: dict[str, str], expected: str) -> None:
+    """SHA-256 is what a file is held to, else the strongest that its page states."""
+    place = locate_remote(INDEX, file_at(f"https://files.example/{WHEEL}", hashes=hashes), "")
     assert place is not None
-    assert place.url == f"https://{upstream_group('public')}/a/{WHEEL}"
-    assert place.is_own_host
-    assert place.tls_name == "index.example"
-
-
-@pytest.mark.parametrize(
-    "origin", ["http://index.example", "http://index.example:443", "https://index.example:8443"]
-)
-def test_own_host_is_not_own_origin(origin: str) -> None:
-    """The same host under another scheme or port gets no credentials."""
-    place = locate_remote(INDEX, file_at(f"{origin}/a/{WHEEL}"), "")
-    assert place is not None
-    assert not place.is_own_host
-    assert upstream_group("public") not in place.url
+    assert place.expected == expected
 
 
 def test_other_bytes_are_another_entry() -> None:
@@ -67,14 +59,14 @@ def test_other_bytes_are_another_entry() -> None:
 
 @pytest.mark.parametrize(
     ("core_metadata", "etag"),
-    [({"sha256": DIGEST}, f'"{DIGEST}"'), (True, ""), ({"md5": "0" * 32}, "")],
+    [({"sha256": DIGEST}, f'"{DIGEST}"'), (True, ""), ({"md5": "0" * 32}, f'"{"0" * 32}"')],
 )
 def test_metadata(core_metadata: bool | dict[str, str], etag: str) -> None:
     """Core metadata lies beside the file: the suffix is on the path, before a query (STANDARDS S07)."""
     file = file_at(f"https://files.example/{WHEEL}?signed=1", core_metadata=core_metadata, size=7)
     place = locate_remote(INDEX, file, ".metadata")
     assert place is not None
-    assert place.source == f"https://files.example/{WHEEL}.metadata?signed=1"
+    assert place.url == f"https://files.example/{WHEEL}.metadata?signed=1"
     assert (place.etag, place.size) == (etag, None)
 
 
@@ -124,22 +116,21 @@ def test_provenance_of_a_listing_index() -> None:
     ],
 )
 def test_what_goes_into_a_header(url: str, source: str) -> None:
-    """What nginx is told is printable ASCII without blanks, whatever the page had."""
-    place = locate_url(INDEX, url, key_digest="")
+    """What nginx and the fetcher are told is printable ASCII without blanks, whatever the page had."""
+    place = locate_remote(INDEX, file_at(url), "")
     assert place is not None
-    assert place.source == source
-    for text in (place.url, place.source, place.key, place.host):
+    assert place.url == source
+    for text in (place.url, place.key, *place.expected.split(" ")):
         assert text.isascii()
         assert text.isprintable()
         assert " " not in text
-    assert place.upstream == "files.example files.example public -"
     assert urlsplit(place.url).hostname == "files.example"
 
 
 @pytest.mark.parametrize("url", ["https:///x", "/x", "", "https://files.example:99999/x", "mailto:x@example"])
 def test_url_without_a_host(url: str) -> None:
     """What names no host is nowhere."""
-    assert locate_url(INDEX, url, key_digest="") is None
+    assert locate_remote(INDEX, file_at(url), "") is None
 
 
 def test_local() -> None:

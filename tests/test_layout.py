@@ -18,14 +18,15 @@ COLUMNS: tuple[frozenset[str], ...] = tuple(
     frozenset(column.split())
     for column in (
         "__init__ errors addresses record_names tokens logs metrics processes run_files",
-        "names pip_config children nginx_program run_locks cached_files",
+        "names pip_config children nginx_program run_locks unix_sockets",
         "files certificates requirements_files",
         "pages rules",
         "decision settings",
-        "explanations index store",
+        "explanations hosts",
+        "index store",
         "snapshots writes usage webhooks worker_user caches",
         "ownership project_lists nginx_config",
-        "repository data_dir log_files arrivals",
+        "repository data_dir log_files egress",
         "services",
         "web",
         "wsgi",
@@ -55,6 +56,8 @@ HOMES = {
     "redis": {"store"},
     "sqlite3": {"store", "usage"},
     "gunicorn": {"wsgi"},
+    "aiohttp": {"egress"},
+    "yarl": {"egress"},
     "prometheus_client": {"metrics"},
     "subprocess": {"processes", "supervise", "usage", "children", "nginx_program"},
 }

@@ -12,7 +12,7 @@ import trustme
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from decider import caches, nginx_config
+from decider import caches
 from decider.caches import cache_space, decisions_folder
 from decider.errors import InvalidSettings
 from decider.nginx_config import render_nginx_config, template_folder
@@ -124,20 +124,6 @@ def test_variants(folder: Path, settings: Settings, variant: str) -> None:
     assert fault(folder, render(changed(settings, **fields[variant]))) is None
 
 
-def test_resolvers(folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The system's name servers are nginx's, but for those that nginx cannot spell."""
-    file = tmp_path / "resolv.conf"
-    file.write_text(
-        "# a comment\nnameserver 192.0.2.1\nnameserver 2001:db8::1 # six\nnameserver fe80::1%eth0\n"
-        "nameserver\nnameserver nonsense;{}\nsearch example\n nameserver 192.0.2.2\n"
-    )
-    assert nginx_config._resolvers(file) == ["192.0.2.1", "[2001:db8::1]", "192.0.2.2"]
-    assert nginx_config._resolvers(tmp_path / "absent") == []
-    for found in (["192.0.2.1", "[2001:db8::1]"], []):
-        monkeypatch.setattr(nginx_config, "_resolvers", lambda _, found=found: found)
-        assert fault(folder, render(settings)) is None
-
-
 def test_worker_processes(settings: Settings) -> None:
     """There is a worker for each core, or as many as the settings say."""
     assert "\nworker_processes auto;\n" in render(settings)
@@ -163,12 +149,6 @@ def test_unreadable_packages_are_served_from_copies(settings: Settings, tmp_path
         assert f'"index:internal" "{packages}";' in text
 
 
-def test_missing_authorities(settings: Settings) -> None:
-    """Where nothing is found to verify indexes by, the fault names the key, and nginx is not even asked."""
-    with pytest.raises(InvalidSettings, match="ca_file: none was found"):
-        render(changed(settings, ca_file=None))
-
-
 def test_templates_are_found() -> None:
     """The templates are there, in a checkout and in an installed package."""
     assert (template_folder() / "nginx.conf").is_file()
@@ -181,9 +161,7 @@ BETWEEN_WORDS = [*DANGEROUS, " ", ";", "{", "}", "'", "\t"]
 
 
 @pytest.mark.parametrize("text", DANGEROUS)
-@pytest.mark.parametrize(
-    "key", ["ca_file", "cache_dir", "tls_certificate", "tls_key", "indexes.x.path", "data_dir"]
-)
+@pytest.mark.parametrize("key", ["cache_dir", "tls_certificate", "tls_key", "indexes.x.path", "data_dir"])
 def test_paths_stay_paths(settings: Settings, key: str, text: str) -> None:
     """A path with what would end nginx's quotation, or begin a variable, is refused by its key."""
     path = f"/srv/x{text}y"
@@ -200,23 +178,14 @@ def test_paths_stay_paths(settings: Settings, key: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", BETWEEN_WORDS)
-@pytest.mark.parametrize(
-    "key", ["listen", "internal_listen", "indexes.x.url", "trusted_proxies", "webhook.url"]
-)
+@pytest.mark.parametrize("key", ["listen", "internal_listen", "trusted_proxies"])
 def test_words_stay_words(settings: Settings, key: str, text: str) -> None:
     """A word with what would end it, or begin a block or a variable, is refused by its key."""
     fields: dict[str, Any] = {
         "listen": {"listen_host": f"127.0.0.1{text}"},
         "internal_listen": {"internal_host": f"127.0.0.1{text}"},
-        "indexes.x.url": {"indexes": (IndexSettings(name="x", url=f"http://127.0.0.1/a{text}b/"),)},
         "trusted_proxies": {"trusted_proxies": (f"10.0.0.0/8{text}",)},
-        "webhook.url": {"webhook": WebhookSettings(url=f"http://127.0.0.1/{text}x")},
     }
-    if key == "indexes.x.url" and text in {"\n", "\r", "\t"}:
-        assert " http://index-x/ab/;" in render(
-            changed(settings, **fields[key])
-        )  # as every reader of URLs has it
-        return
     with pytest.raises(InvalidSettings) as caught:
         render(changed(settings, **fields[key]))
     assert key in {one.field for one in caught.value.faults}
@@ -304,6 +273,7 @@ ARGUED = {
     "= /healthz": "a constant",
     "= /readyz": "the decider tells its state",
     "@remote_file": "named: reached from the guarded location of files alone",
+    "@part_of_remote_file": "named: reached from that one alone",
     "@made_metadata": "named: reached from where that location ends up alone, and the decider decides once more",
 }
 _SHAPES = {
@@ -336,11 +306,12 @@ def test_every_way_to_bytes_is_guarded(folder: Path, settings: Settings, variant
         if re.search(r"^\s*auth_request /-/decide/", body, re.MULTILINE):
             continue
         if re.search(r"^\s*internal;", body, re.MULTILINE):
-            # Answers of the decider, or constants: never an index's bytes.
-            assert set(re.findall(r"proxy_pass ([^\s$;]+)", body)) <= {
-                f"http://decider/-/decision/{kind}"
-                for kind in ("page", "projects", "json", "file", "redirect")
-            }, name
+            # Answers of the decider, or constants; what fetches a file into the cache is asked for by no client.
+            assert set(re.findall(r"proxy_pass ([^\s$;]+)", body)) <= (
+                {"http://fetcher"}
+                if name == "= /-/whole"
+                else {f"http://decider/-/decision/{kind}" for kind in ("page", "projects", "json", "file")}
+            ), name
             continue
         if name == "@refusal":
             assert re.findall(r"proxy_pass (\S+);", body) == ["http://decider$refusal_path"]
@@ -354,26 +325,28 @@ def test_every_way_to_bytes_is_guarded(folder: Path, settings: Settings, variant
 
 
 def test_only_the_guarded_location_leads_to_remote_files(settings: Settings) -> None:
-    """The location that fetches from indexes is reached from the guarded one, and each hop asks about itself."""
+    """What fetches from indexes is reached from the guarded location alone, and a part of a file by way of the whole."""
     text = render(settings)
     assert re.findall(r"(\S+) \S* ?@remote_file;", text) == ["try_files"]
+    assert re.findall(r"(\S+) \S* ?= @part_of_remote_file;", text) == ["error_page"]
     bodies = dict(blocks(text, "location"))
-    fetching = [name for name, body in bodies.items() if "proxy_pass $decided_url" in body]
-    assert fetching == ["@remote_file", *(f"@redirected_file_{hop}" for hop in (1, 2, 3))]
-    for name in fetching[1:]:
-        assert "auth_request /-/decide/redirect;" in bodies[name]
+    fetching = [name for name, body in bodies.items() if "proxy_pass http://fetcher$fetcher_path" in body]
+    assert fetching == ["@remote_file", "@part_of_remote_file", "= /-/whole"]
+    assert "auth_request /-/whole;" in bodies["@part_of_remote_file"]
+    assert "proxy_set_header X-Decider-Cached-Only 1;" in bodies["@part_of_remote_file"]
 
 
-def test_parts_of_files_take_the_key(settings: Settings) -> None:
-    """The loopback listener fetches what it is told for the decider alone, by its key, and for nobody where there is none."""
-    text = render_nginx_config(settings, prefix="", user=None, loopback_key="0123abcd")
-    public, loopback = (body for _, body in blocks(text, "server"))
-    assert "/-/part" not in public
-    body = dict(blocks(loopback, "location"))["= /-/part"]
-    first, rest = body.split("proxy_pass", 1)
-    assert re.search(r'if \(\$http_x_decider_part_key != "0123abcd"\) \{\s+return 404;\s+\}', first)
-    assert "proxy_no_cache 1;" in rest
-    assert "/-/part" not in render_nginx_config(settings, prefix="", user=None)
+def test_nothing_outside_is_spoken_to(settings: Settings) -> None:
+    """nginx speaks to the decider and to the fetcher, each at its unix socket, and to nobody else."""
+    for fields in ({}, {"webhook": WebhookSettings(url="https://127.0.0.1:8443/hook")}):
+        text = render(changed(settings, **fields))
+        servers = re.findall(r"^\s*server \"?([^\s\";{]+)", text, re.MULTILINE)
+        assert servers == ["unix:run/decider.sock", "unix:run/egress.sock"]
+        targets = {re.split(r"[/$]", one)[0] for one in re.findall(r"proxy_pass http://([^;]+);", text)}
+        assert targets == {"decider", "fetcher"}
+        assert len(re.findall(r"proxy_pass ", text)) == len(re.findall(r"proxy_pass http://", text))
+        assert not re.search(r"^\s*(resolver|proxy_ssl_\w+) ", text, re.MULTILINE)
+        assert "8443" not in text
 
 
 @given(st.text("%25fFcC0/?aA", max_size=16))
@@ -395,35 +368,16 @@ def test_ambiguous_uris(uri: str) -> None:
     assert bool(re.search(found[1], uri, re.IGNORECASE)) is is_ambiguous
 
 
-def test_upstreams_steer_nothing(settings: Settings) -> None:
-    """Where an index's or a redirect's answer comes in, none of its headers steers nginx, and no certificate is believed."""
-    text = render(settings)
-    assert re.findall(r"proxy_ssl_verify (\w+);", text) == ["on"]
-    for name, body in blocks(text, "location"):
-        if "$decided_url" in body.replace("auth_request_set $decided_url", "") or name.startswith(
-            "/indexes/"
-        ):
-            ignored = re.findall(r"proxy_ignore_headers ([^;]+);", body)
-            steering = {
-                "X-Accel-Redirect",
-                "X-Accel-Expires",
-                "Expires",
-                "Cache-Control",
-                "Set-Cookie",
-                "Vary",
-            }
-            assert any(steering <= set(one.split()) for one in ignored), name
-
-
 def test_client_headers_go_nowhere(settings: Settings) -> None:
     """No client header is passed on unless a location names it, and those that it names are known."""
     text = render(settings)
     assert re.findall(r"proxy_pass_request_headers (\w+);", text) == ["off"]
-    named = set(re.findall(r"proxy_set_header \S+ (\$http_\w+)", text))
+    public, *_ = (body for _, body in blocks(text, "server"))
+    named = set(re.findall(r"proxy_set_header \S+ (\$http_\w+)", public))
     assert named <= {
-        "$http_accept", "$http_authorization", "$http_if_match", "$http_if_none_match", "$http_webhook_id",
-        "$http_webhook_timestamp", "$http_webhook_signature", "$http_x_decider_refresh",
+        "$http_accept", "$http_authorization", "$http_if_match", "$http_if_none_match",
     }  # fmt: skip
+    assert "$http_x_decider" not in public
 
 
 @pytest.mark.parametrize("variant", ["ordinary", *VARIANTS])
@@ -447,26 +401,18 @@ def test_every_way_to_the_decider_is_limited(folder: Path, settings: Settings, v
             assert directive in body, name
 
 
-def test_loopback_listener_is_for_this_machine(settings: Settings) -> None:
-    """What serves raw pages refuses whoever comes from elsewhere, and serves no file."""
-    _, internal = blocks(render(settings), "server")
-    assert re.findall(r"^ {4}(allow|deny) (\S+);", internal[1], re.MULTILINE) == [
+def test_other_listeners(settings: Settings) -> None:
+    """Over TCP this machine is told numbers and a ping, no page and no file; pages are behind a socket in a closed folder."""
+    _, internal, behind = (body for _, body in blocks(render(settings), "server"))
+    assert re.findall(r"^ {4}(allow|deny) (\S+);", internal, re.MULTILINE) == [
         ("allow", "127.0.0.0/8"),
         ("allow", "::1"),
         ("deny", "all"),
     ]
-    assert not re.search(r"^\s*(try_files|root|alias)\b", internal[1], re.MULTILINE)
-
-
-def test_hanging_index_is_waited_for_once(settings: Settings) -> None:
-    """However many addresses an index has, nginx gives up before the decider does, and can serve what it kept."""
-    text = render(settings)
-    (body,) = (body for name, body in blocks(text, "location") if name == "/indexes/public/")
-    read, tries = (
-        int(re.findall(rf"{word} (\d+)s;", body)[0])
-        for word in ("proxy_read_timeout", "proxy_next_upstream_timeout")
-    )
-    assert tries + read < 28
+    assert set(dict(blocks(internal, "location"))) == {"/", "= /metrics", "= /-/ping"}
+    assert re.findall(r"listen ([^;]+);", behind) == ['"unix:run/indexes.sock"']
+    for body in (internal, behind):
+        assert not re.search(r"^\s*(try_files|root|alias)\b", body, re.MULTILINE)
 
 
 def test_nginx_is_asked_with_the_right_folder(folder: Path, settings: Settings) -> None:

@@ -178,7 +178,7 @@ def test_clock_set_back(source: Source) -> None:
 
 def job(listener: Listener, folder: Path) -> ListJob:
     settings = IndexSettings(name="public", url="https://index.example/simple/", credentials="me:secret")
-    return ListJob(index=settings, host=listener.host, port=listener.port, folder=str(folder))
+    return ListJob(index=settings, socket=str(listener.socket), folder=str(folder))
 
 
 def said(names: list[str]) -> Said:
@@ -218,7 +218,7 @@ def test_load_fails(tmp_path: Path, answer: Said, error: type[IndexError_], word
 
 def test_child_without_result(tmp_path: Path) -> None:
     """A child that ends without a result, or not in time, is an error that says so."""
-    wrong = ListJob(index=IndexSettings(name="x"), host="", port=0, folder=str(tmp_path))
+    wrong = ListJob(index=IndexSettings(name="x"), socket="", folder=str(tmp_path))
     with pytest.raises(ChildFailed, match="ended with 1"):
         run_child("decider.project_lists", wrong, str, timeout_s=30)
     with pytest.raises(ChildFailed, match="no result within"):

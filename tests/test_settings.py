@@ -119,7 +119,7 @@ def test_deployed_example_explains_every_key(load: Load, tmp_path: Path) -> None
     """The example's comments, uncommented, are a valid configuration that sets every key to its default."""
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "pypi.credentials").write_text("reader:secret\n", encoding="utf-8")
-    for name in ("tls.pem", "tls.key"):
+    for name in ("tls.pem", "tls.key", "corp-ca.pem", "decider.pem", "decider.key"):
         (tmp_path / "etc" / name).touch()
     (tmp_path / "etc" / "webhook.secret").write_text("secret\n", encoding="utf-8")
     lines = DEPLOYED.read_text(encoding="utf-8").splitlines()
@@ -133,11 +133,13 @@ def test_deployed_example_explains_every_key(load: Load, tmp_path: Path) -> None
         "listen", "internal_listen", "data_dir", "store", "workers", "nginx_workers", "grace", "max_policy_age", "public_url",
         "public_metrics", "read_access", "tls_certificate", "tls_key", "trusted_proxies", "max_requests_per_s",
         "max_connections", "files_cache_size", "files_cache_inactive", "cache_dir", "pages_cache_size",
-        "indexes_cache_size", "ca_file", "indexes", "repositories", "webhook", "usage",
+        "indexes_cache_size", "ca_file", "indexes", "repositories", "webhook", "usage", "egress",
     }  # fmt: skip
     assert set().union(*document["indexes"].values()) == {
-        "path", "url", "file_hosts", "credentials_file", "page_ttl", "stale_if_error", "internal",
+        "path", "url", "file_hosts", "credentials_file", "page_ttl", "stale_if_error", "internal", "ca_file",
+        "client_certificate", "client_key", "proxy",
     }  # fmt: skip
+    assert set(document["egress"]) == {"proxy", "no_proxy", "max_file_size"}
     assert set(document["repositories"]["default"]) == {"indexes", "refused_files"}
     default = load()
     assert (loaded.listen, loaded.internal_listen) == (default.listen, default.internal_listen)
@@ -146,6 +148,7 @@ def test_deployed_example_explains_every_key(load: Load, tmp_path: Path) -> None
     assert loaded.repositories[0] == default.repositories[0]
     assert set(document["usage"]) == set(UsageSettings.__struct_fields__)
     assert loaded.usage == UsageSettings(folder="/srv/decider/usage")
+    assert loaded.egress.max_file_size == default.egress.max_file_size
 
 
 # The usage log
@@ -303,6 +306,87 @@ def test_whole_file(load: Load, tmp_path: Path) -> None:
         config_file=str(tmp_path / "etc" / "decider.toml"),
     )
     assert settings_from_json(settings_to_json(settings)) == settings
+
+
+# The way out
+
+
+def test_proxy_of_the_file(load: Load) -> None:
+    """A proxy in the file is for everything but what `no_proxy` names, whatever the environment says."""
+    text = '[egress]\nproxy = "http://ann:s3@proxy.example:3128/"\nno_proxy = "corp.example"\n'
+    egress = load(text, https_proxy="http://other.example:1").egress
+    assert egress.http_proxy == egress.https_proxy == "http://ann:s3@proxy.example:3128"
+    assert egress.no_proxy == "corp.example"
+
+
+@pytest.mark.parametrize(
+    ("environ", "http", "https", "no_proxy"),
+    [
+        ({}, None, None, ""),
+        ({"https_proxy": "http://p.example:1"}, None, "http://p.example:1", ""),
+        ({"HTTPS_PROXY": "p.example:1", "NO_PROXY": "a,b"}, None, "http://p.example:1", "a,b"),
+        ({"HTTP_PROXY": "http://evil.example:1"}, None, None, ""),
+        ({"http_proxy": "http://p.example:1"}, "http://p.example:1", None, ""),
+        ({"all_proxy": "http://p.example:1"}, "http://p.example:1", "http://p.example:1", ""),
+        ({"DECIDER_EGRESS__PROXY": "http://p.example:1"}, "http://p.example:1", "http://p.example:1", ""),
+        ({"DECIDER_EGRESS__PROXY": "none", "https_proxy": "http://p.example:1"}, "", "", ""),
+    ],
+)
+def test_proxies_of_the_environment(
+    load: Load, environ: dict[str, str], http: str | None, https: str | None, no_proxy: str
+) -> None:
+    """The environment's proxies count where the file names none; HTTP_PROXY, which a client may have written, does not."""
+    egress = load(None, **environ).egress
+    assert (egress.http_proxy, egress.https_proxy, egress.no_proxy) == (http, https, no_proxy)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[egress]\nproxy = "socks5://p.example:1"', "egress.proxy"),
+        ('[egress]\nproxy = "http://s3cret@p.example:1/path"', "egress.proxy"),
+        ('[egress]\nproxy = "http://"', "egress.proxy"),
+        ('[egress]\nproxies = "x"', "egress.proxies"),
+        ("[egress]\nmax_file_size = 5", "egress.max_file_size"),
+        ('max_file_size = "5"', "max_file_size"),
+        ('[indexes.a]\nurl = "https://i.example/"\nca_file = "absent"', "indexes.a.ca_file"),
+        ('[indexes.a]\nurl = "https://i.example/"\nclient_key = "absent"', "indexes.a.client_key"),
+        ('[indexes.a]\nurl = "https://i.example/"\nclient_certificate = "decider.toml"', "indexes.a.client_key"),
+        ('[indexes.a]\nurl = "https://i.example/"\nproxy = "ftp://x"', "indexes.a.proxy"),
+        ('[indexes.a]\npath = "x"\nproxy = "none"', "indexes.a.proxy"),
+        ('[indexes.a]\nurl = "https://i.example/"\nfile_hosts = ["10.0.0.1/8"]', "indexes.a.file_hosts"),
+        ('[indexes.a]\nurl = "https://i.example/"\nfile_hosts = ["10.0.0.0/x"]', "indexes.a.file_hosts"),
+    ],
+)  # fmt: skip
+def test_faults_of_the_way_out(faults: Faults, text: str, key: str) -> None:
+    """What cannot be used is a fault under its key, which tells no secret."""
+    found = faults(text)
+    assert key in found
+    assert "s3cret" not in str(found)
+
+
+def test_networks_of_file_hosts(load: Load) -> None:
+    """`file_hosts` takes networks, and addresses."""
+    text = '[indexes.a]\nurl = "https://i.example/"\nfile_hosts = ["10.0.0.0/8", "FD00::/8", "192.0.2.1"]\n'
+    assert load(text).indexes[0].file_hosts == ("10.0.0.0/8", "fd00::/8", "192.0.2.1")
+
+
+@pytest.mark.parametrize("text", ['[egress]\nmax_file_size = "1g"', 'max_file_size = "1g"'])
+def test_max_file_size(load: Load, text: str) -> None:
+    """The longest file is set for the way out."""
+    assert load(text).egress.max_file_size == 2**30
+
+
+def test_no_authorities(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is found to verify an https index by, the fault names the key; an http index needs nothing."""
+    monkeypatch.setattr("decider.settings.reading.find_ca_file", lambda _: None)
+    assert "none was found" in faults('[indexes.a]\nurl = "https://i.example/"')["ca_file"]
+
+
+def test_authorities_that_nobody_needs(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an https index, or with authorities of its own, none are missed."""
+    monkeypatch.setattr("decider.settings.reading.find_ca_file", lambda _: None)
+    assert load('[indexes.a]\nurl = "http://i.example/"').ca_file is None
 
 
 def test_indexes_replace_defaults(load: Load) -> None:

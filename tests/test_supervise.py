@@ -52,12 +52,12 @@ def make(
     """Make supervisors of children that only take notes, whose configuration nginx always accepts."""
     monkeypatch.setattr(supervise, "nginx_fault", lambda *_: None)
     monkeypatch.setattr(supervise, "render_nginx_config", lambda *_, **__: "")
-    monkeypatch.setattr(supervise, "_resolve", lambda _: {})
+    monkeypatch.setattr(Supervisor, "_fetcher", lambda _: Child("egress"))
 
     def one(reread: Callable[[], Settings] = lambda: settings) -> tuple[Supervisor, list[Child]]:
         supervisor = Supervisor(settings, reload_settings=reread)
         prepare_data_dir(settings, None)
-        children = [Child("usage"), Child("decider"), Child("nginx")]
+        children = [Child("usage"), Child("egress"), Child("decider"), Child("nginx")]
         supervisor._children = children  # type: ignore[assignment]
         return supervisor, children
 
@@ -72,9 +72,15 @@ def test_reload(make: Callable[..., Any], settings: Settings) -> None:
     """A good configuration is written for the children, and they are told."""
     new = changed(settings, workers=7)
     supervisor, children = make(lambda: new)
+    fetcher = children[1]
     supervisor._reload()
-    assert [child.sent for child in children] == [[signal.SIGHUP]] * 3
+    assert [child.sent for child in children] == [[signal.SIGHUP], [], [signal.SIGHUP], [signal.SIGHUP]]
     assert supervisor._settings == new
+    # A new fetcher takes the socket over; the old one gives what it was giving, and is not forgotten.
+    assert children[1] is not fetcher
+    assert children[1].revived == 1
+    assert supervisor._leaving == [fetcher]
+    assert fetcher.sent == []
 
 
 def raising(error: Exception) -> Callable[[], Settings]:
@@ -99,7 +105,7 @@ def test_faulty_reload(
     """A configuration that cannot be read, or written, is logged, and everything goes on as before."""
     supervisor, children = make(raising(error))
     supervisor._reload()
-    assert [child.sent for child in children] == [[], [], []]
+    assert [child.sent for child in children] == [[], [], [], []]
     assert supervisor._settings == settings
     assert "reload.refused" in caplog.text
 
@@ -143,51 +149,12 @@ def test_start_with_a_port_that_is_taken() -> None:
         supervise._refuse_taken([(host, port)])
 
 
-HERE, THERE, ELSEWHERE = "192.0.2.1", "192.0.2.2", "2001:db8::1"
-
-
-@pytest.mark.parametrize(
-    ("known", "now", "moved"),
-    [
-        ({HERE}, {HERE}, False),
-        ({HERE}, {THERE}, True),
-        # Large indexes answer with a few addresses out of many: nginx has one that still holds.
-        ({HERE, THERE}, {THERE, ELSEWHERE}, False),
-        ({HERE, THERE}, {ELSEWHERE}, True),
-        # No answer is no news; the first answer is.
-        ({HERE}, set(), False),
-        (set(), {HERE}, True),
-        (set(), set(), False),
-    ],
-)
-def test_moved(known: set[str], now: set[str], moved: bool) -> None:
-    """An index has moved when none of the addresses that nginx knows is its any more."""
-    found = supervise._moved({"index.example": frozenset(known)}, {"index.example": frozenset(now)})
-    assert found == ({"index.example"} if moved else set())
-
-
-def test_moved_index_that_nobody_knew() -> None:
-    """A host that was not known before has moved."""
-    assert supervise._moved({}, {"index.example": frozenset({HERE})}) == {"index.example"}
-
-
-def test_followed(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only nginx is told when an index has moved, and nobody when none has."""
-    supervisor, children = make()
-    for found, sent in (({}, []), ({"index.example": frozenset({HERE})}, [signal.SIGHUP])):
-        monkeypatch.setattr(supervise, "_resolve", lambda _, found=found: found)
-        supervisor._follow_addresses()
-        assert [child.sent for child in children] == [[], [], sent]
-    supervisor._follow_addresses()
-    assert children[2].sent == [signal.SIGHUP]
-
-
 def test_hangup_during_the_start_is_not_lost(
     make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGHUP that comes before everything serves reloads once it does."""
     supervisor, children = make()
-    monkeypatch.setattr(supervisor, "_decider_answers", lambda: True)
+    monkeypatch.setattr(supervisor, "_answers", lambda *_: True)
     monkeypatch.setattr(supervisor, "_nginx_answers", lambda: True)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, supervise._SIGNALS)
     try:
@@ -197,7 +164,7 @@ def test_hangup_during_the_start_is_not_lost(
         supervisor._watch()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-    assert [child.sent for child in children] == [[signal.SIGHUP]] * 3
+    assert [child.sent for child in children] == [[signal.SIGHUP], [], [signal.SIGHUP], [signal.SIGHUP]]
 
 
 def test_stop_during_the_start(make: Callable[..., Any]) -> None:
@@ -214,7 +181,7 @@ def test_stop_during_the_start(make: Callable[..., Any]) -> None:
 def test_child_that_ends_while_starting(make: Callable[..., Any]) -> None:
     """A child that dies before everything serves ends the start with its name."""
     supervisor, children = make()
-    children[1].is_running = False
+    children[2].is_running = False
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, supervise._SIGNALS)
     try:
         with pytest.raises(CannotStart, match="decider ended while starting"):
@@ -227,22 +194,10 @@ def test_usage_that_ends_while_starting(make: Callable[..., Any], monkeypatch: p
     """What is kept of usage keeps nobody from installing: its process is started again, and the rest is served."""
     supervisor, children = make()
     children[0].is_running = False
-    monkeypatch.setattr(supervisor, "_decider_answers", lambda: children[0].revived > 1)
+    monkeypatch.setattr(supervisor, "_answers", lambda *_: children[0].revived > 1)
     monkeypatch.setattr(supervisor, "_nginx_answers", lambda: True)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, supervise._SIGNALS)
     try:
         assert supervisor._wait_until_ready()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-
-
-def test_socket_in_a_deep_folder(tmp_path: Path) -> None:
-    """A socket is reached in a folder whose path is too long for an address."""
-    deep = tmp_path / ("x" * 100) / ("y" * 100)
-    (deep / "run").mkdir(parents=True)
-    with socket.socket(socket.AF_UNIX) as server, pytest.MonkeyPatch.context() as patch:
-        patch.chdir(deep)
-        server.bind("run/decider.sock")
-        server.listen()
-        with socket.socket(socket.AF_UNIX) as client:
-            supervise._connect_unix(client, deep, "run/decider.sock")

@@ -18,6 +18,7 @@ from decider.settings import Settings, WebhookSettings
 from decider.store import Role, Store, open_store
 from decider.webhooks import GIVE_UP_AFTER, PATH, SETTLED_AFTER, WebhookSender, signature
 from tests.fake_index import FakeIndex
+from tests.listener import UnixServer
 from tests.stack import Stack, eventually
 from tests.uploads import make_wheel
 
@@ -47,9 +48,24 @@ class Receiver:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self.server.server_address[1]
-        threading.Thread(
-            target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        ).start()
+        self._servers = [self.server]
+        self._serve(self.server)
+        self._handler = Handler
+
+    def listen(self, path: Path) -> None:
+        """Stand for the fetcher, at its socket."""
+        server = UnixServer(str(path), self._handler)
+        self._servers.append(server)
+        self._serve(server)
+
+    @staticmethod
+    def _serve(server: ThreadingHTTPServer) -> None:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def stop(self) -> None:
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -65,8 +81,7 @@ def receiver() -> Iterator[Receiver]:
     """A receiver on a free port."""
     made = Receiver()
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.stop()
 
 
 @pytest.fixture
@@ -80,11 +95,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def make_sender(tmp_path: Path, store: Store, receiver: Receiver) -> Callable[..., WebhookSender]:
-    """A sender whose way to the receiver is direct: the receiver stands for nginx's loopback listener."""
+    """A sender whose way to the receiver is direct: the receiver stands for the fetcher."""
+    receiver.listen(tmp_path / "run" / "egress.sock")
 
     def make(at: datetime = AT, **options: Any) -> WebhookSender:
         settings = Settings(
-            internal_port=receiver.port,
             data_dir=str(tmp_path),
             indexes=(),
             repositories=(),

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from decider.data_dir import prepare_data_dir
-from decider.errors import DeciderError
+from decider.egress.tls import refuse_bad_certificates
+from decider.errors import DeciderError, InvalidSettings
 from decider.index.local import COPIED, LocalIndex
 from decider.index.remote import RemoteIndex
 from decider.nginx_config import render_nginx_config
@@ -39,6 +40,7 @@ def checkup(settings: Settings) -> list[Finding]:
         user = worker_user()
         data_dir = prepare_data_dir(settings, user)
         findings.append(_check_nginx(settings, data_dir, user))
+        findings.append(_check_certificates(settings))
         parts = build(settings)
     except DeciderError as error:
         return [*findings, Finding("start", "error", str(error))]
@@ -57,6 +59,14 @@ def _check_nginx(settings: Settings, data_dir: Path, user: WorkerUser | None) ->
         trial.flush()
         fault = nginx_fault(data_dir, f"run/{Path(trial.name).name}")
     return Finding("nginx", "error", fault) if fault else Finding("nginx", "ok", "accepts its configuration")
+
+
+def _check_certificates(settings: Settings) -> Finding:
+    try:
+        refuse_bad_certificates(settings)
+    except InvalidSettings as error:
+        return Finding("certificates", "error", str(error))
+    return Finding("certificates", "ok", settings.ca_file or "none are needed")
 
 
 def _check_store(parts: Services) -> Iterator[Finding]:
@@ -81,7 +91,11 @@ def _check_indexes(parts: Services, user: WorkerUser | None) -> Iterator[Finding
                 index.ping(timeout_s=5.0)
                 yield Finding(part, "ok", "answers")
             except DeciderError as error:
-                yield Finding(part, "warning", f"{error} (it is asked through nginx: does `decider up` run?)")
+                yield Finding(
+                    part,
+                    "warning",
+                    f"{error} (it is asked through nginx and the fetcher: does `decider up` run?)",
+                )
             if name in any_host:
                 yield Finding(
                     part,

@@ -1,6 +1,7 @@
 """The fetcher: the one way out. Whatever is fetched from an index, a file host or a webhook goes through it.
 
 upstream    one index's connections: addresses, TLS, proxies, strict parsing, redirects
+tls         who is believed, and as whom it shows itself
 held_back   bytes on their way through, the last of which wait until size and digest are right
 files       a distribution file or a companion of it, for nginx's cache `files`
 pages       an index page, for nginx's cache `indexes`

@@ -25,11 +25,12 @@ from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from decider import __version__
+from decider.egress.tls import other_context, own_context
 from decider.errors import FetchFailed
 from decider.hosts import FileHosts, host_and_port
 from decider.settings import EgressSettings, IndexSettings
 
-__all__ = ["Answer", "Target", "Upstream", "make_target", "read_on", "tls_context"]
+__all__ = ["Answer", "Target", "Upstream", "make_target", "read_on"]
 
 CONNECT_S = 5.0
 BETWEEN_BYTES_S = 20.0
@@ -86,21 +87,10 @@ class Target:
 
 def make_target(index: IndexSettings | None, *, egress: EgressSettings, ca_file: str | None) -> Target:
     """The target of an index, or of a webhook; raise OSError (ssl.SSLError too) where a certificate cannot be read."""
-    authorities = (index.ca_file if index is not None else None) or ca_file
-    other = own = tls_context(authorities)
-    if index is not None and index.client_certificate is not None:
-        own = tls_context(authorities)
-        own.load_cert_chain(index.client_certificate, index.client_key)
+    other = own = other_context(index, ca_file)
+    if index is not None:
+        own = own_context(index, ca_file)
     return Target(index=index, egress=egress, own_tls=own, other_tls=other)
-
-
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """TLS that proves who is talking; without authorities nobody can."""
-    context = (
-        ssl.create_default_context(cafile=ca_file) if ca_file else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    )
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 def _is_asked_directly(host: str, no_proxy: str) -> bool:

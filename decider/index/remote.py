@@ -251,8 +251,10 @@ class RemoteIndex:
             digest, size = _digest(answer), len(answer.body)
             unchanged = entry is not None and entry.page is not None and entry.raw_digest == digest
             page = entry.page if entry is not None and unchanged else self._read(project, answer, digest)
-        else:
+        elif answer.status == 404:
             page, digest, size, etag = None, b"", 0, None
+        else:
+            raise IndexUnavailable(self.name, f"answered {answer.status}, which was not asked for")
         kept = _Entry(
             page=page,
             etag=etag,
