@@ -1,15 +1,25 @@
-"""What stands in for nginx's loopback listener: an HTTP server that answers as a test tells it to."""
+"""What stands in for nginx's socket for the decider, or for the fetcher's: a server that answers as a test tells it to."""
 
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingMixIn, UnixStreamServer
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
 from tests.stack import JSON_TYPE
 
-__all__ = ["Asked", "Listener", "Said", "page"]
+__all__ = ["Asked", "Listener", "Said", "UnixHTTPServer", "failed", "page"]
+
+
+class UnixHTTPServer(ThreadingMixIn, UnixStreamServer):
+    """An HTTP server on a unix socket."""
+
+    daemon_threads = True
+    request_queue_size = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,11 @@ def page(text: str, **headers: str) -> Said:
     return Said(body=text.encode(), headers={"Content-Type": JSON_TYPE, "X-Decider-Cache": "MISS", **named})
 
 
+def failed(kind: str, cause: str, status: int = 502) -> Said:
+    """What the fetcher says where it has nothing to pass on."""
+    return Said(status, headers={"X-Decider-Kind": kind, "X-Decider-Cause": cause})
+
+
 class Listener:
     """The server; use as a context manager."""
 
@@ -58,12 +73,13 @@ class Listener:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        # Not pytest's folder, whose path may be too long for an address.
+        self._folder = TemporaryDirectory(prefix="listener-")
+        self.socket = Path(self._folder.name) / "listener.sock"
+        self._server = UnixHTTPServer(str(self.socket), Handler)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
         )
-        self.host, self.port = "127.0.0.1", int(self._server.server_address[1])
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         asked = Asked(handler.path, {name.lower(): value for name, value in handler.headers.items()})
@@ -102,3 +118,4 @@ class Listener:
             self._server.shutdown()
             self._server.server_close()
             self._thread.join()
+            self._folder.cleanup()
