@@ -91,8 +91,8 @@ class Listener:
             handler.send_header(name, value)
         if said.status != 304:
             handler.send_header("Content-Length", str(len(said.body) if said.length is None else said.length))
-        handler.end_headers()
         try:
+            handler.end_headers()
             if said.chunks is None:
                 handler.wfile.write(said.body)
             else:

@@ -1,4 +1,4 @@
-"""Wheels read part by part: a server stands in for nginx's loopback listener, and says what servers say."""
+"""Wheels read part by part: a server stands in for nginx and the fetcher behind it, and says what they may."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,20 +18,17 @@ from decider.index import wheel_parts
 from decider.index.location import Location
 from decider.index.metadata import read_wheel
 from decider.index.wheel_parts import PartReader, WheelParts
-from tests.listener import Asked, Listener, Said
+from tests.listener import Asked, Listener, Said, failed
 from tests.samples import DEMO
 from tests.uploads import Distribution, make_wheel
 
-KEY = "0123abcd"
-PATH = "/-/part"
+PATH = "/part"
 PLACE = Location(
-    url="https://index-public/files/demo.whl",
-    source="https://index.example/files/demo.whl",
-    host="index.example",
-    tls_name="index.example",
+    url="https://index.example/files/demo.whl",
     index="public",
-    is_own_host=True,
     key="public|demo",
+    digest=("sha256", "a" * 64),
+    size=7,
 )
 
 
@@ -47,8 +44,8 @@ def wheel() -> Distribution:
     return make_wheel("demo", "1.0", padding=300_000)
 
 
-def in_parts(data: bytes, *, cache: str = "MISS", upstream: str = "206") -> Callable[[Asked], Said]:
-    """The honest answers of an index that gives parts."""
+def in_parts(data: bytes, *, given: str = "part") -> Callable[[Asked], Said]:
+    """The honest answers of an index that gives parts; `given`: what the fetcher says of it, "" where nginx has it all."""
 
     def answer(asked: Asked) -> Said:
         first, _, last = asked.headers["range"].removeprefix("bytes=").partition("-")
@@ -56,20 +53,17 @@ def in_parts(data: bytes, *, cache: str = "MISS", upstream: str = "206") -> Call
         end = min(int(last) + 1, len(data)) if first else len(data)
         told = {
             "Content-Range": f"bytes {start}-{end - 1}/{len(data)}",
-            "X-Decider-Cache": cache,
-            "X-Decider-Upstream-Status": upstream,
+            **({"X-Decider-Given": given} if given else {}),
         }
         return Said(206, data[start:end], told)
 
     return answer
 
 
-def opened(listener: Listener, *, within_s: float = 10, follow: Location | None = None) -> WheelParts:
-    reader = PartReader(host=listener.host, port=listener.port, key=KEY, connections=2)
+def opened(listener: Listener, *, within_s: float = 10) -> WheelParts:
+    reader = PartReader(socket=listener.socket, connections=2)
     deadline = time.monotonic() + within_s
-    return WheelParts(
-        "public", lambda asked: reader.read(PLACE, asked, follow=lambda *_: follow, deadline=deadline)
-    )
+    return WheelParts("public", lambda asked: reader.read(PLACE, asked, deadline=deadline))
 
 
 def metadata(parts: WheelParts) -> bytes:
@@ -77,32 +71,30 @@ def metadata(parts: WheelParts) -> bytes:
 
 
 def test_metadata(listener: Listener, wheel: Distribution) -> None:
-    """A wheel's metadata is read in a few parts, a fraction of the wheel, by one who shows the key."""
+    """A wheel's metadata is read in a few parts, a fraction of the wheel, of the file that the page names."""
     listener.answers[PATH] = in_parts(wheel.data)
     parts = opened(listener)
     assert metadata(parts) == wheel.metadata
     assert parts.are_given is True
     assert len(listener.asked) <= 3
     first = listener.asked[0].headers
-    told = [first.get(f"x-decider-{name}") for name in ("part-key", "url", "upstream", "cache-key")]
-    assert told == [KEY, PLACE.url, PLACE.upstream, PLACE.key]
+    told = [first.get(f"x-decider-{name}") for name in ("url", "expect", "key")]
+    assert told == [PLACE.url, PLACE.expected, PLACE.key]
 
 
-@pytest.mark.parametrize(
-    ("cache", "upstream", "expected"), [("HIT", "", None), ("MISS", "200", False), ("MISS", "206", True)]
-)
+@pytest.mark.parametrize(("given", "expected"), [("", None), ("whole", False), ("part", True)])
 def test_what_an_answer_tells_of_the_index(
-    listener: Listener, wheel: Distribution, cache: str, upstream: str, *, expected: bool | None
+    listener: Listener, wheel: Distribution, given: str, *, expected: bool | None
 ) -> None:
     """What nginx reads from its cache, or cuts out itself, does not tell that the index gives parts."""
-    listener.answers[PATH] = in_parts(wheel.data, cache=cache, upstream=upstream)
+    listener.answers[PATH] = in_parts(wheel.data, given=given)
     parts = opened(listener)
     assert (metadata(parts), parts.are_given) == (wheel.metadata, expected)
 
 
 def test_whole_file(listener: Listener, wheel: Distribution) -> None:
     """A small wheel may be given whole, and nothing more is asked for."""
-    listener.answers[PATH] = Said(200, wheel.data, {"X-Decider-Upstream-Status": "200"})
+    listener.answers[PATH] = Said(200, wheel.data, {"X-Decider-Given": "whole"})
     parts = opened(listener)
     assert (metadata(parts), parts.are_given, len(listener.asked)) == (wheel.metadata, False, 1)
 
@@ -131,13 +123,11 @@ LYING: dict[str, tuple[Said, type[DeciderError], str]] = {
     "beyond the end": (Said(206, b"abc", {"Content-Range": "bytes 8-10/10"}), IndexUnavailable, "without saying which"),
     "no unit": (Said(206, b"abc", {"Content-Range": "0-2/3"}), IndexUnavailable, "without saying which"),
     "cut off": (Said(206, b"abc", {"Content-Range": "bytes 0-9/20"}, length=10), IndexUnavailable, "no whole answer|ended early"),
-    "large and whole": (Said(200, b"abc", length=10**12), NoParts, "whole"),
-    "large, cut by nginx": (
-        Said(206, b"abc", {"Content-Range": f"bytes 0-2/{10**12}", "X-Decider-Upstream-Status": "200"}),
-        NoParts,
-        "whole",
-    ),
-    "no length": (Said(200, b"", {"Content-Length": "x"}, length=0), NoParts, "whole"),
+    "large and whole": (Said(502, headers={"X-Decider-Given": "none"}), NoParts, "whole"),
+    "larger than was said": (Said(200, b"abc", length=10**12), IndexUnavailable, "more than a part"),
+    "no length": (Said(200, b"", {"Content-Length": "x"}, length=0), IndexUnavailable, "more than a part"),
+    "a failure that is told": (failed("refused", "its answer was 403"), IndexUnavailable, "its answer was 403"),
+    "a redirect": (Said(302, headers={"Location": "/part"}), IndexUnavailable, "answered 302"),
 }  # fmt: skip
 
 
@@ -189,35 +179,6 @@ def test_scattered(listener: Listener, wheel: Distribution, monkeypatch: pytest.
             parts = opened(listener)
             with pytest.raises(UnreadableDistribution, match="too many places"):
                 parts.read(10)
-
-
-def test_redirects(listener: Listener, wheel: Distribution) -> None:
-    """A redirect is followed where it may be, three times at most."""
-    elsewhere = Location(
-        url="https://cdn.example/x",
-        source="https://cdn.example/x",
-        host="cdn.example",
-        tls_name="cdn.example",
-        index="public",
-        key="k",
-    )
-    assert elsewhere.upstream.endswith(" -"), "no credentials go there"
-    honest = in_parts(wheel.data)
-
-    def answer(asked: Asked) -> Said:
-        if asked.headers["x-decider-upstream"] == elsewhere.upstream:
-            return honest(asked)
-        return Said(302, headers={"Location": elsewhere.url})
-
-    listener.answers[PATH] = answer
-    assert metadata(opened(listener, follow=elsewhere)) == wheel.metadata
-    with pytest.raises(IndexUnavailable, match="may not use"):
-        opened(listener, follow=None)
-    listener.answers[PATH] = Said(302, headers={"Location": "/again"})
-    before = len(listener.asked)
-    with pytest.raises(IndexUnavailable, match="more than 3 times"):
-        opened(listener, follow=PLACE)
-    assert len(listener.asked) - before == wheel_parts.MAX_REDIRECTS + 1
 
 
 def test_nobody_listens() -> None:
