@@ -17,19 +17,20 @@ PACKAGE = ROOT / "decider"
 COLUMNS: tuple[frozenset[str], ...] = tuple(
     frozenset(column.split())
     for column in (
-        "__init__ errors addresses record_names tokens logs metrics processes run_files",
-        "names pip_config children nginx_program run_locks cached_files",
+        "__init__ errors addresses record_names tokens logs metrics processes run_files unix_sockets",
+        "names pip_config children nginx_program run_locks",
         "files certificates requirements_files",
         "pages rules",
         "decision settings",
-        "explanations index store",
+        "explanations hosts store",
+        "index",
         "snapshots writes usage webhooks worker_user caches",
         "ownership project_lists nginx_config",
-        "repository data_dir log_files arrivals",
+        "repository data_dir log_files",
         "services",
         "web",
         "wsgi",
-        "supervise",
+        "egress supervise",
         "cli",
         "__main__",
     )
@@ -54,7 +55,10 @@ HOMES = {
     "click": {"cli"},
     "redis": {"store"},
     "sqlite3": {"store", "usage"},
-    "gunicorn": {"wsgi"},
+    "aiohttp": {"egress"},
+    "yarl": {"egress"},
+    "gunicorn": {"wsgi", "egress"},
+    "urllib3": {"unix_sockets", "index", "web", "webhooks"},
     "prometheus_client": {"metrics"},
     "subprocess": {"processes", "supervise", "usage", "children", "nginx_program"},
 }
