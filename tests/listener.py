@@ -61,11 +61,16 @@ class Listener:
     def __init__(self) -> None:
         self.answers: dict[str, Answering] = {}
         self.asked: list[Asked] = []
+        self.connections = 0  #: that came in
         self.stopping = threading.Event()
         listener = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                listener.connections += 1
 
             def do_GET(self) -> None:
                 listener._answer(self)

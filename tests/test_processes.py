@@ -1,6 +1,5 @@
 """Supervised processes: started again, never in a storm, and gone with all their family when they are to go."""
 
-import errno
 import os
 import signal
 import sys
@@ -232,18 +231,22 @@ def test_process_ends_with_its_supervisor(tmp_path: Path, monkeypatch: pytest.Mo
     eventually(lambda: not is_alive(pid), within_s=10)
 
 
-def test_file_without_end(make: Callable[..., Process], tmp_path: Path) -> None:
-    """What a process writes beyond its limit into one file is an error that it can handle, and no end of it."""
-    code = """
-        import os
-        handle = os.open("large", os.O_WRONLY | os.O_CREAT)
-        os.pwrite(handle, b"x", 999)
-        try:
-            os.pwrite(handle, b"x", 1000)
-        except OSError as error:
-            open("said", "w").write(str(error.errno))
-    """
-    make(code, max_file_bytes=1000).start()
-    said = tmp_path / "said"
-    assert eventually(lambda: said.read_text() if said.exists() else None, within_s=20) == str(errno.EFBIG)
-    assert (tmp_path / "large").stat().st_size == 1000
+def test_what_a_killed_one_left(make: Callable[..., Process], tmp_path: Path) -> None:
+    """What is in the way of the next start, a socket say, is removed before it, each time; nothing there is no error."""
+    left = tmp_path / "left.sock"
+    process = make(
+        """
+        import os, socket, time
+        socket.socket(socket.AF_UNIX).bind("left.sock")
+        open("pid", "w").write(str(os.getpid()))
+        time.sleep(60)
+        """,
+        removes=(left, tmp_path / "absent"),
+    )
+    left.touch()
+    for _ in range(2):
+        process.start()
+        os.kill(written(tmp_path / "pid"), signal.SIGKILL)
+        eventually(lambda: not process.is_running, within_s=20)
+        assert left.is_socket()
+        (tmp_path / "pid").unlink()

@@ -12,8 +12,10 @@ import pytest
 from decider import supervise
 from decider.data_dir import prepare_data_dir
 from decider.errors import CannotStart, Fault, InvalidSettings
+from decider.run_files import EGRESS_SOCKET, SOCKET
 from decider.settings import IndexSettings, RepositorySettings, Settings
 from decider.supervise import Supervisor
+from tests.listener import Listener, Said
 from tests.stack import free_port
 
 
@@ -52,12 +54,11 @@ def make(
     """Make supervisors of children that only take notes, whose configuration nginx always accepts."""
     monkeypatch.setattr(supervise, "nginx_fault", lambda *_: None)
     monkeypatch.setattr(supervise, "render_nginx_config", lambda *_, **__: "")
-    monkeypatch.setattr(supervise, "_resolve", lambda _: {})
 
     def one(reread: Callable[[], Settings] = lambda: settings) -> tuple[Supervisor, list[Child]]:
         supervisor = Supervisor(settings, reload_settings=reread)
         prepare_data_dir(settings, None)
-        children = [Child("usage"), Child("decider"), Child("nginx")]
+        children = [Child("usage"), Child("egress"), Child("decider"), Child("nginx")]
         supervisor._children = children  # type: ignore[assignment]
         return supervisor, children
 
@@ -73,7 +74,7 @@ def test_reload(make: Callable[..., Any], settings: Settings) -> None:
     new = changed(settings, workers=7)
     supervisor, children = make(lambda: new)
     supervisor._reload()
-    assert [child.sent for child in children] == [[signal.SIGHUP]] * 3
+    assert [child.sent for child in children] == [[signal.SIGHUP]] * 4
     assert supervisor._settings == new
 
 
@@ -99,7 +100,7 @@ def test_faulty_reload(
     """A configuration that cannot be read, or written, is logged, and everything goes on as before."""
     supervisor, children = make(raising(error))
     supervisor._reload()
-    assert [child.sent for child in children] == [[], [], []]
+    assert [child.sent for child in children] == [[], [], [], []]
     assert supervisor._settings == settings
     assert "reload.refused" in caplog.text
 
@@ -143,51 +144,12 @@ def test_start_with_a_port_that_is_taken() -> None:
         supervise._refuse_taken([(host, port)])
 
 
-HERE, THERE, ELSEWHERE = "192.0.2.1", "192.0.2.2", "2001:db8::1"
-
-
-@pytest.mark.parametrize(
-    ("known", "now", "moved"),
-    [
-        ({HERE}, {HERE}, False),
-        ({HERE}, {THERE}, True),
-        # Large indexes answer with a few addresses out of many: nginx has one that still holds.
-        ({HERE, THERE}, {THERE, ELSEWHERE}, False),
-        ({HERE, THERE}, {ELSEWHERE}, True),
-        # No answer is no news; the first answer is.
-        ({HERE}, set(), False),
-        (set(), {HERE}, True),
-        (set(), set(), False),
-    ],
-)
-def test_moved(known: set[str], now: set[str], moved: bool) -> None:
-    """An index has moved when none of the addresses that nginx knows is its any more."""
-    found = supervise._moved({"index.example": frozenset(known)}, {"index.example": frozenset(now)})
-    assert found == ({"index.example"} if moved else set())
-
-
-def test_moved_index_that_nobody_knew() -> None:
-    """A host that was not known before has moved."""
-    assert supervise._moved({}, {"index.example": frozenset({HERE})}) == {"index.example"}
-
-
-def test_followed(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only nginx is told when an index has moved, and nobody when none has."""
-    supervisor, children = make()
-    for found, sent in (({}, []), ({"index.example": frozenset({HERE})}, [signal.SIGHUP])):
-        monkeypatch.setattr(supervise, "_resolve", lambda _, found=found: found)
-        supervisor._follow_addresses()
-        assert [child.sent for child in children] == [[], [], sent]
-    supervisor._follow_addresses()
-    assert children[2].sent == [signal.SIGHUP]
-
-
 def test_hangup_during_the_start_is_not_lost(
     make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGHUP that comes before everything serves reloads once it does."""
     supervisor, children = make()
-    monkeypatch.setattr(supervisor, "_decider_answers", lambda: True)
+    monkeypatch.setattr(supervisor, "_answers", lambda *_: True)
     monkeypatch.setattr(supervisor, "_nginx_answers", lambda: True)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, supervise._SIGNALS)
     try:
@@ -197,7 +159,7 @@ def test_hangup_during_the_start_is_not_lost(
         supervisor._watch()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-    assert [child.sent for child in children] == [[signal.SIGHUP]] * 3
+    assert [child.sent for child in children] == [[signal.SIGHUP]] * 4
 
 
 def test_stop_during_the_start(make: Callable[..., Any]) -> None:
@@ -211,13 +173,14 @@ def test_stop_during_the_start(make: Callable[..., Any]) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def test_child_that_ends_while_starting(make: Callable[..., Any]) -> None:
+@pytest.mark.parametrize(("number", "name"), [(1, "egress"), (2, "decider"), (3, "nginx")])
+def test_child_that_ends_while_starting(make: Callable[..., Any], number: int, name: str) -> None:
     """A child that dies before everything serves ends the start with its name."""
     supervisor, children = make()
-    children[1].is_running = False
+    children[number].is_running = False
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, supervise._SIGNALS)
     try:
-        with pytest.raises(CannotStart, match="decider ended while starting"):
+        with pytest.raises(CannotStart, match=f"{name} ended while starting"):
             supervisor._wait_until_ready()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
@@ -227,7 +190,7 @@ def test_usage_that_ends_while_starting(make: Callable[..., Any], monkeypatch: p
     """What is kept of usage keeps nobody from installing: its process is started again, and the rest is served."""
     supervisor, children = make()
     children[0].is_running = False
-    monkeypatch.setattr(supervisor, "_decider_answers", lambda: children[0].revived > 1)
+    monkeypatch.setattr(supervisor, "_answers", lambda *_: children[0].revived > 1)
     monkeypatch.setattr(supervisor, "_nginx_answers", lambda: True)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, supervise._SIGNALS)
     try:
@@ -236,13 +199,31 @@ def test_usage_that_ends_while_starting(make: Callable[..., Any], monkeypatch: p
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def test_socket_in_a_deep_folder(tmp_path: Path) -> None:
-    """A socket is reached in a folder whose path is too long for an address."""
-    deep = tmp_path / ("x" * 100) / ("y" * 100)
-    (deep / "run").mkdir(parents=True)
-    with socket.socket(socket.AF_UNIX) as server, pytest.MonkeyPatch.context() as patch:
-        patch.chdir(deep)
-        server.bind("run/decider.sock")
-        server.listen()
-        with socket.socket(socket.AF_UNIX) as client:
-            supervise._connect_unix(client, deep, "run/decider.sock")
+@pytest.mark.parametrize("missing", ["fetcher", "decider", "nginx"])
+def test_all_three_have_to_answer(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """Ready is told once the fetcher, the decider and nginx all answer."""
+    supervisor, _ = make()
+    sockets = {EGRESS_SOCKET: "fetcher", SOCKET: "decider"}
+    monkeypatch.setattr(supervise, "_START_WITHIN_S", 0.2)
+    monkeypatch.setattr(supervisor, "_answers", lambda name, _: sockets[name] != missing)
+    monkeypatch.setattr(supervisor, "_nginx_answers", lambda: missing != "nginx")
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, supervise._SIGNALS)
+    try:
+        with pytest.raises(CannotStart, match="no answer within"):
+            supervisor._wait_until_ready()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def test_answers(make: Callable[..., Any], settings: Settings) -> None:
+    """Whoever listens on a socket of data_dir answers with 200, or does not."""
+    supervisor, _ = make()
+    place = Path(settings.data_dir) / SOCKET
+    assert not supervisor._answers(SOCKET, "/-/alive")
+    with Listener() as listener:
+        place.symlink_to(listener.socket)
+        assert not supervisor._answers(SOCKET, "/-/alive")
+        listener.answers["/-/alive"] = Said()
+        assert supervisor._answers(SOCKET, "/-/alive")
