@@ -1,19 +1,25 @@
-"""What stands in for nginx and the fetcher: an HTTP server on a unix socket that answers as a test tells it to."""
+"""What stands in for nginx's socket for the decider, or for the fetcher's: a server that answers as a test tells it to."""
 
-import socket
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import TCPServer
+from socketserver import ThreadingMixIn, UnixStreamServer
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
 from tests.stack import JSON_TYPE
 
-__all__ = ["Asked", "Listener", "Said", "UnixServer", "page"]
+__all__ = ["Asked", "Listener", "Said", "UnixHTTPServer", "failed", "page"]
+
+
+class UnixHTTPServer(ThreadingMixIn, UnixStreamServer):
+    """An HTTP server on a unix socket."""
+
+    daemon_threads = True
+    request_queue_size = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +50,9 @@ def page(text: str, **headers: str) -> Said:
     return Said(body=text.encode(), headers={"Content-Type": JSON_TYPE, "X-Decider-Cache": "MISS", **named})
 
 
-class UnixServer(ThreadingHTTPServer):
-    """An HTTP server at a path."""
-
-    address_family = socket.AF_UNIX
-    daemon_threads = True
-
-    def __init__(self, path: str, handler: type[BaseHTTPRequestHandler]) -> None:
-        super().__init__(path, handler)
-
-    def server_bind(self) -> None:
-        """As of any server: HTTP's would look its address up."""
-        TCPServer.server_bind(self)
-
-    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:  # type: ignore[override]
-        """Who asks has no address."""
-        return self.socket.accept()[0], ("unix", 0)
+def failed(kind: str, cause: str, status: int = 502) -> Said:
+    """What the fetcher says where it has nothing to pass on."""
+    return Said(status, headers={"X-Decider-Kind": kind, "X-Decider-Cause": cause})
 
 
 class Listener:
@@ -68,11 +61,16 @@ class Listener:
     def __init__(self) -> None:
         self.answers: dict[str, Answering] = {}
         self.asked: list[Asked] = []
+        self.connections = 0  #: that came in
         self.stopping = threading.Event()
         listener = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                listener.connections += 1
 
             def do_GET(self) -> None:
                 listener._answer(self)
@@ -80,9 +78,10 @@ class Listener:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
                 """Say nothing."""
 
-        self._folder = tempfile.TemporaryDirectory(prefix="listener-")
-        self.socket = Path(self._folder.name, "listener.sock")
-        self._server = UnixServer(str(self.socket), Handler)
+        # Not pytest's folder, whose path may be too long for an address.
+        self._folder = TemporaryDirectory(prefix="listener-")
+        self.socket = Path(self._folder.name) / "listener.sock"
+        self._server = UnixHTTPServer(str(self.socket), Handler)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
         )
@@ -97,8 +96,8 @@ class Listener:
             handler.send_header(name, value)
         if said.status != 304:
             handler.send_header("Content-Length", str(len(said.body) if said.length is None else said.length))
-        handler.end_headers()
         try:
+            handler.end_headers()
             if said.chunks is None:
                 handler.wfile.write(said.body)
             else:

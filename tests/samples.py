@@ -34,8 +34,8 @@ def make_rule(number: int, action: str, project: str = "demo", **fields: Any) ->
 
 
 def key_of(index: str, source: str, digest: str) -> str:
-    """nginx's name for the bytes at that URL, `digest` a SHA-256: nobody can choose parts so that two of them get one."""
-    made = sha256(f"fetcher|{index}|{source}|sha256={digest}".encode()).digest()
+    """nginx's name for the bytes at that URL (`digest`: `algorithm=hex`): nobody can choose parts so that two get one."""
+    made = sha256(f"fetcher|{index}|{source}|{digest}".encode()).digest()
     return urlsafe_b64encode(made).decode().rstrip("=")
 
 

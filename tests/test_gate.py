@@ -68,21 +68,18 @@ def test_remote_file(client: FlaskClient, harness: Harness) -> None:
     assert answer.status_code == 200
     assert answer.data == b""
     assert header(answer, "Url") == file.url
-    assert header(answer, "Upstream") == "files.example files.example public -"
-    assert header(answer, "Key") == key_of("public", file.url, DIGEST)
-    assert (header(answer, "Tag"), header(answer, "Size")) == (f'"{DIGEST}"', "7")
+    assert header(answer, "Expect") == f"public sha256={DIGEST} 7"
+    assert header(answer, "Key") == key_of("public", file.url, f"sha256={DIGEST}")
+    assert header(answer, "Tag") == f'"{DIGEST}"'
     assert header(answer, "Root") == header(answer, "Path") == ""
     assert "Content-Type" not in answer.headers
 
 
-def test_remote_file_on_the_index_itself(client: FlaskClient, harness: Harness) -> None:
-    """Yes to a file on the index's own origin names whose credentials may go there."""
-    harness.public.publish(
-        "demo", make_file(WHEEL).__class__(filename=WHEEL, url=f"https://index.example/{WHEEL}")
-    )
+def test_remote_file_of_which_nothing_is_stated(client: FlaskClient, harness: Harness) -> None:
+    """Yes to a file without digest and size says that nothing is known, and has no ETag of ours."""
+    harness.public.publish("demo", make_file(WHEEL))
     answer = ask(client, "/decision/file", file=WHEEL)
-    assert header(answer, "Url") == f"https://index-public/{WHEEL}"
-    assert header(answer, "Upstream") == "index.example index.example public public"
+    assert (header(answer, "Expect"), header(answer, "Tag")) == ("public - -", "")
 
 
 def test_local_file(client: FlaskClient, harness: Harness) -> None:
@@ -93,7 +90,7 @@ def test_local_file(client: FlaskClient, harness: Harness) -> None:
     assert answer.status_code == 200
     assert header(answer, "Root") == "index:internal"
     assert header(answer, "Path").encode("latin-1").decode() == f"demo/{name}"
-    assert header(answer, "Url") == header(answer, "Upstream") == ""
+    assert header(answer, "Url") == header(answer, "Expect") == ""
 
 
 @pytest.mark.parametrize("action", ["block", "hold"])
@@ -521,114 +518,6 @@ def test_redirect_of_no_name(client: FlaskClient) -> None:
         assert "Location" not in answer.headers
 
 
-# Redirects of files
-
-
-def test_redirect_of_a_file(client: FlaskClient) -> None:
-    """A hop to an allowed host says how to get there, and leaves credentials behind."""
-    answer = ask(
-        client,
-        "/decision/redirect",
-        index="public",
-        **{"from": "https://index.example/a"},
-        to="https://store.example/b",
-    )
-    assert answer.status_code == 200
-    assert header(answer, "Url") == "https://store.example/b"
-    assert header(answer, "Upstream") == "store.example store.example public -"
-    assert header(answer, "Key") == ""
-    own = ask(client, "/decision/redirect", index="public", **{"from": "https://index.example/a"}, to="/b")
-    assert header(own, "Upstream").split(" ")[-1] == "public"
-
-
-@pytest.mark.parametrize(
-    "to", ["http://store.example/b", "https://10.0.0.1/", "", "https://[", "\xff", "unix:/x"]
-)
-def test_redirect_of_a_file_elsewhere(client: FlaskClient, to: str) -> None:
-    """A hop to anywhere else is a no that is kept by nobody."""
-    answer = ask(client, "/decision/redirect", index="public", **{"from": "https://index.example/a"}, to=to)
-    if to == "\xff":  # a path of the index's own host, with an escape for what is no ASCII
-        assert answer.status_code in {200, 403}
-        return
-    assert answer.status_code == 403
-    assert header(answer, "Url") == header(answer, "Upstream") == ""
-
-
-def test_redirect_from_nowhere(client: FlaskClient) -> None:
-    """Without the URL that redirects, nobody could tell whether the hop leaves TLS: no."""
-    answer = ask(client, "/decision/redirect", index="public", to="http://index.example/b")
-    assert answer.status_code == 403
-
-
 def test_alive(client: FlaskClient) -> None:
     """The supervisor's question is answered without store or index."""
     assert client.get("/-/alive").data == b"ok\n"
-
-
-# The JSON of old
-
-
-def json_of(client: FlaskClient, version: str = "", **more: str) -> TestResponse:
-    """The JSON of the project, or of that release, asked for under the project's fingerprint as nginx does."""
-    decided = ask(client, "/decision/json", **more)
-    assert decided.status_code == 200, decided.status
-    return ask(client, "/json", version=version, fingerprint=header(decided, "Fingerprint"), **more)
-
-
-def test_releases_under_one_decision(client: FlaskClient, harness: Harness) -> None:
-    """The project's decision, which takes no version, serves all its releases; each is nginx's to keep."""
-    harness.public.publish("demo", WHEEL, "demo-2.0.zip")
-    for version, shown in (("", "2.0"), ("1.0", "1.0")):
-        answer = json_of(client, version)
-        assert answer.get_json()["info"]["version"] == shown
-        assert answer.headers["X-Accel-Expires"] == str(PAGE_LIFETIME_S)
-    other = ask(client, "/json", version="1.0", fingerprint="another")
-    assert (other.status_code, other.headers["X-Accel-Expires"]) == (200, "0")
-
-
-def test_nginx_of_an_earlier_version(client: FlaskClient, harness: Harness) -> None:
-    """An nginx that asks about a release, as it was once configured to, serves nothing until it is configured anew."""
-    harness.public.publish("demo", WHEEL)
-    assert ask(client, "/decision/json", version="1.0").status_code == 403
-    assert ask(client, "/refusal/json", version="1.0").status_code == 503
-
-
-def test_unknown_release(client: FlaskClient, harness: Harness) -> None:
-    """A version that there is not is 404, and nobody may keep the answer: there is no end of them."""
-    harness.public.publish("demo", WHEEL)
-    for version in ("9.9", "1.0.1", "x" * 100, "json"):
-        answer = json_of(client, version)
-        assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
-        assert answer.headers["Cache-Control"] == "no-store"
-        assert "X-Accel-Expires" not in answer.headers
-
-
-@pytest.mark.parametrize(
-    ("asked", "listed"),
-    [
-        ("1.0.0", "1.0"), ("v1", "1.0"), ("1.0.0.0.0.0", "1.0"), ("2!1.0+AB", "2!1.0+ab"), ("3.0-1", "3.0.post1"),
-    ],
-)  # fmt: skip
-def test_another_spelling_of_a_release(
-    client: FlaskClient, harness: Harness, asked: str, listed: str
-) -> None:
-    """Another spelling leads nginx to the release's one answer, and is neither rendered nor kept."""
-    harness.public.publish("demo", WHEEL, "demo-2!1.0+ab.zip", "demo-3.0.post1.zip")
-    answer = json_of(client, asked, repository="lab")
-    assert answer.headers["X-Accel-Redirect"] == f"/lab/pypi/demo/{listed}/json"
-    assert (answer.data, "X-Accel-Expires" in answer.headers) == (b"", False)
-    assert json_of(client, listed).get_json()["info"]["version"] == listed
-
-
-def test_hidden_release_is_kept(client: FlaskClient, harness: Harness) -> None:
-    """A release whose files are all hidden is 404 for clients, and for nginx to keep: it took judging its files."""
-    harness.public.publish("demo", WHEEL, "demo-2.0.zip")
-    harness.add_rule("block", versions="<2")
-    answer = json_of(client, "1.0", repository="upside")
-    assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
-    assert answer.headers["Cache-Control"] == "no-store"
-    assert answer.headers["X-Accel-Expires"] == str(PAGE_LIFETIME_S)
-    # Cache-Control last: nginx 1.22 would take it for its own.
-    names = [name.lower() for name, _ in answer.headers]
-    assert names.index("x-accel-expires") < names.index("cache-control")
-    assert json_of(client, "2.0", repository="upside").status_code == 200

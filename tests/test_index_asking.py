@@ -1,9 +1,10 @@
-"""Asking nginx for an index's pages: limits, ETags, failures; a small HTTP server stands in for it."""
+"""Asking nginx for pages: limits, ETags, what the fetcher says of failures; a small HTTP server stands in for nginx."""
 
 import gzip
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -11,7 +12,7 @@ from decider.errors import IndexError_, IndexMisbehaved, IndexTimeout, IndexUnav
 from decider.index import asking
 from decider.index.asking import Answer, IndexAsker
 from decider.settings import IndexSettings
-from tests.listener import Listener, Said
+from tests.listener import Listener, Said, failed
 
 BASE = "https://index.example/simple/"
 HERE = "/indexes/public/"
@@ -45,47 +46,11 @@ def test_gzip(listener: Listener, asked: IndexAsker) -> None:
     assert asked.get("demo").body == b"page" * 1000
 
 
-def test_unreadable_encoding(listener: Listener, asked: IndexAsker) -> None:
-    """Bytes that their Content-Encoding does not describe are no page."""
+def test_broken_gzip(listener: Listener, asked: IndexAsker) -> None:
+    """Bytes that are not what their Content-Encoding says are no page."""
     listener.answers[f"{HERE}demo/"] = Said(body=b"page", headers={"Content-Encoding": "gzip"})
     with pytest.raises(UnreadablePage, match="broken"):
         asked.get("demo")
-
-
-@pytest.mark.parametrize(
-    ("status", "kind", "error", "words"),
-    [
-        (504, "timeout", IndexTimeout, "no answer within 10 s"),
-        (502, "malformed", IndexMisbehaved, "no proper HTTP"),
-        (502, "refused", IndexUnavailable, "answered 403"),
-        (502, "away", IndexUnavailable, "no connection"),
-    ],
-)
-def test_failures(
-    listener: Listener, asked: IndexAsker, *, status: int, kind: str, error: type[IndexError_], words: str
-) -> None:
-    """What the fetcher could not get is told in its words, as what it is."""
-    headers = {"X-Decider-Kind": kind, "X-Decider-Cause": words}
-    listener.answers[f"{HERE}demo/"] = Said(status, headers=headers)
-    with pytest.raises(error, match=words) as caught:
-        asked.get("demo")
-    assert type(caught.value) is error
-
-
-@pytest.mark.parametrize("status", [500, 502, 503, 504, 302, 206, 999])
-def test_fetcher_that_is_away(listener: Listener, asked: IndexAsker, status: int) -> None:
-    """A status without the fetcher's word is nginx's own: the index is away, whatever the number."""
-    listener.answers[f"{HERE}demo/"] = Said(status)
-    with pytest.raises(IndexUnavailable, match=f"nginx answered {status}"):
-        asked.get("demo")
-
-
-def test_where_it_was_found(listener: Listener, asked: IndexAsker) -> None:
-    """A page's links start from where the fetcher found it, behind redirects."""
-    headers = {"X-Decider-Final-Url": f"{BASE}other/"}
-    listener.answers[f"{HERE}demo/"] = Said(body=b"page", headers=headers)
-    assert asked.get("demo").url == f"{BASE}other/"
-    assert listener.asked[0].headers["x-decider-source"] == BASE
 
 
 def test_gzip_that_ends_early(listener: Listener, asked: IndexAsker) -> None:
@@ -160,18 +125,96 @@ def test_index_that_drips(listener: Listener, asked: IndexAsker) -> None:
 
 
 def test_listener_that_is_away(listener: Listener) -> None:
-    """Where nginx does not listen the index is unavailable, and the text names no address."""
+    """Where nginx does not listen the index is unavailable, and the text names no path."""
     listener.stop()
     settings = IndexSettings(name="public", url=BASE)
     gone = IndexAsker(settings, socket=listener.socket, connections=1)
     with pytest.raises(IndexUnavailable) as caught:
         gone.get("demo")
-    assert str(listener.socket) not in str(caught.value)
+    assert str(listener.socket.parent) not in str(caught.value)
+
+
+def test_where_the_page_was_found(listener: Listener, asked: IndexAsker) -> None:
+    """The page's links start from where redirects led, as the fetcher says."""
+    listener.answers[f"{HERE}demo/"] = Said(body=b"page", headers={"X-Decider-Final-Url": f"{BASE}v2/demo/"})
+    assert asked.get("demo").url == f"{BASE}v2/demo/"
+
+
+def test_redirect_is_not_followed(listener: Listener, asked: IndexAsker) -> None:
+    """Redirects are the fetcher's affair: one that comes here is no answer."""
+    listener.answers[f"{HERE}demo/"] = Said(302, headers={"Location": f"{HERE}other/"})
+    with pytest.raises(IndexUnavailable, match="302"):
+        asked.get("demo")
+    assert [one.path for one in listener.asked] == [f"{HERE}demo/"]
+
+
+FAILURES: list[tuple[Said, type[IndexError_], str]] = [
+    (failed("timeout", "no answer in time", 504), IndexTimeout, "no answer in time"),
+    (failed("away", "no connection with it"), IndexUnavailable, "no connection with it"),
+    (failed("refused", "answered 403"), IndexUnavailable, "answered 403"),
+    (failed("malformed", "its answer is no proper HTTP"), IndexMisbehaved, "no proper HTTP"),
+    (failed("mismatch", "it is longer"), IndexMisbehaved, "it is longer"),
+    (Said(502), IndexUnavailable, "the fetcher is away: nginx answered 502"),
+    (Said(504), IndexUnavailable, "the fetcher is away: nginx answered 504"),
+    (Said(204), IndexUnavailable, "the fetcher is away: nginx answered 204"),
+    (Said(304), IndexUnavailable, "the fetcher is away: nginx answered 304"),
+    (Said(410), IndexUnavailable, "the fetcher is away: nginx answered 410"),
+]
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "words"), FAILURES, ids=[f"{one[0].status} {one[2]}" for one in FAILURES]
+)
+def test_failures(
+    listener: Listener, asked: IndexAsker, said: Said, error: type[IndexError_], words: str
+) -> None:
+    """What the fetcher says of a failure is told as it is; where it says nothing it is away itself."""
+    listener.answers[f"{HERE}demo/"] = said
+    with pytest.raises(IndexError_, match=words) as caught:
+        asked.get("demo")
+    assert type(caught.value) is error
+
+
+def test_each_answer_is_counted(listener: Listener) -> None:
+    """Whoever counts is told of each answer, in a word, and where nginx has it from."""
+    seen: list[tuple[str, str, str]] = []
+    settings = IndexSettings(name="public", url=BASE)
+    counted = IndexAsker(
+        settings,
+        socket=listener.socket,
+        connections=1,
+        observe=lambda index, outcome, cache, _: seen.append((index, outcome, cache)),
+    )
+    listener.answers = {
+        f"{HERE}a/": Said(headers={"X-Decider-Cache": "HIT"}),
+        f"{HERE}d/": failed("timeout", "slow"),
+        f"{HERE}e/": failed("away", "gone"),
+        f"{HERE}f/": failed("malformed", "odd"),
+    }
+    for name in "acdef":
+        with suppress(IndexError_):
+            counted.get(name)
+    listener.answers[f"{HERE}a/"] = Said(304)
+    counted.get("a", etag='"a"')
+    assert seen == [
+        ("public", "page", "HIT"),
+        ("public", "absent", "MISS"),
+        ("public", "timeout", ""),
+        ("public", "unavailable", ""),
+        ("public", "unreadable", ""),
+        ("public", "unchanged", ""),
+    ]
+
+
+def test_moved_index(listener: Listener, asked: IndexAsker) -> None:
+    """nginx and the fetcher are told which address is meant: what was kept of another one is not given for it."""
+    asked.get("demo")
+    assert listener.asked[0].headers["x-decider-source"] == BASE
 
 
 def test_validators(listener: Listener, asked: IndexAsker) -> None:
     """An ETag is sent to ask for news only; a refresh asks for the page itself, past nginx's cache."""
-    listener.answers[f"{HERE}demo/"] = Said(304, headers={"ETag": '"a"'})
+    listener.answers[f"{HERE}demo/"] = lambda asked: Said(304 if "if-none-match" in asked.headers else 200)
     assert asked.get("demo", etag='"a"').status == 304
     asked.get("demo", etag='"a"', refresh=True)
     plain, refreshed = (one.headers for one in listener.asked)

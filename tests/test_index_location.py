@@ -1,11 +1,11 @@
-"""Where the bytes of a file are: only on hosts that the index may use, under a key of their own."""
+"""Where the bytes of a file are, what they are held to, and nginx's key for them."""
 
 from urllib.parse import urlsplit
 
 import pytest
 
 from decider.files import DistributionFile
-from decider.index.location import Companion, locate_local, locate_remote
+from decider.index.location import Companion, Location, locate_local, locate_remote
 from decider.settings import IndexSettings
 from tests.samples import key_of
 
@@ -18,31 +18,39 @@ def file_at(url: str, **fields: object) -> DistributionFile:
     return DistributionFile(filename=WHEEL, url=url, **fields)  # type: ignore[arg-type]
 
 
-def test_remote() -> None:
-    """A file is where its page says, held to the digest and the size that are stated there."""
-    place = locate_remote(
-        INDEX, file_at(f"https://files.example/a/{WHEEL}", hashes={"sha256": DIGEST}, size=7), ""
+def located(url: str, *, index: IndexSettings = INDEX, **fields: object) -> Location | None:
+    return locate_remote(index, file_at(url, **fields), "")
+
+
+def test_elsewhere() -> None:
+    """A file is fetched from where its page says, and held to what it states."""
+    place = located(f"https://files.example/a/{WHEEL}", hashes={"sha256": DIGEST}, size=7)
+    assert place == Location(
+        url=f"https://files.example/a/{WHEEL}",
+        index="public",
+        digest=("sha256", DIGEST),
+        size=7,
+        key=key_of("public", f"https://files.example/a/{WHEEL}", f"sha256={DIGEST}"),
     )
-    assert place is not None
-    assert (place.url, place.index) == (f"https://files.example/a/{WHEEL}", "public")
-    assert place.key == key_of("public", f"https://files.example/a/{WHEEL}", DIGEST)
-    assert (place.etag, place.size, place.expected) == (f'"{DIGEST}"', 7, f"public sha256={DIGEST} 7")
+    assert (place.etag, place.expected) == (f'"{DIGEST}"', f"public sha256={DIGEST} 7")
 
 
 @pytest.mark.parametrize(
-    ("hashes", "expected"),
+    ("hashes", "size", "etag", "expected"),
     [
-        ({}, "public - -"),
-        ({"md5": "0" * 32}, f"public md5={'0' * 32} -"),
-        ({"md5": "0" * 32, "sha512": "1" * 128}, f"public sha512={'1' * 128} -"),
-        ({"sha512": "1" * 128, "sha256": DIGEST, "blake2b": "2" * 128}, f"public sha256={DIGEST} -"),
+        ({}, None, "", "public - -"),
+        ({}, 0, "", "public - 0"),
+        ({"md5": "0" * 32}, None, f'"{"0" * 32}"', f"public md5={'0' * 32} -"),
+        ({"md5": "0" * 32, "sha512": "1" * 128}, 7, f'"{"1" * 128}"', f"public sha512={'1' * 128} 7"),
+        ({"sha512": "1" * 128, "sha256": "A" * 64}, 7, f'"{DIGEST}"', f"public sha256={DIGEST} 7"),
+        ({"crc32": "0" * 8}, 7, "", "public - 7"),
     ],
 )
-def test_which_digest(hashes: dict[str, str], expected: str) -> None:
-    """SHA-256 is what a file is held to, else the strongest that its page states."""
-    place = locate_remote(INDEX, file_at(f"https://files.example/{WHEEL}", hashes=hashes), "")
+def test_what_it_is_held_to(hashes: dict[str, str], size: int | None, etag: str, expected: str) -> None:
+    """The page's SHA-256, else its strongest digest, in lower case; and its size."""
+    place = located(f"https://files.example/{WHEEL}", hashes=hashes, size=size)
     assert place is not None
-    assert place.expected == expected
+    assert (place.etag, place.expected) == (etag, expected)
 
 
 def test_other_bytes_are_another_entry() -> None:
@@ -52,14 +60,19 @@ def test_other_bytes_are_another_entry() -> None:
     places = [
         locate_remote(index, file_at(url, hashes=hashes), "")
         for index in (INDEX, other)
-        for hashes in ({}, {"sha256": DIGEST}, {"sha256": "b" * 64})
+        for hashes in ({}, {"sha256": DIGEST}, {"sha256": "b" * 64}, {"md5": DIGEST[:32]})
     ]
-    assert len({place.key for place in places if place is not None}) == 6
+    assert len({place.key for place in places if place is not None}) == 8
 
 
 @pytest.mark.parametrize(
     ("core_metadata", "etag"),
-    [({"sha256": DIGEST}, f'"{DIGEST}"'), (True, ""), ({"md5": "0" * 32}, f'"{"0" * 32}"')],
+    [
+        ({"sha256": DIGEST}, f'"{DIGEST}"'),
+        (True, ""),
+        ({"md5": "0" * 32}, f'"{"0" * 32}"'),
+        ({"crc32": "0"}, ""),
+    ],
 )
 def test_metadata(core_metadata: bool | dict[str, str], etag: str) -> None:
     """Core metadata lies beside the file: the suffix is on the path, before a query (STANDARDS S07)."""
@@ -105,7 +118,7 @@ def test_provenance_of_a_listing_index() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "source"),
+    ("url", "spelled"),
     [
         ("https://files.example", "https://files.example/"),
         ("https://files.example/a b", "https://files.example/a%20b"),
@@ -115,22 +128,23 @@ def test_provenance_of_a_listing_index() -> None:
         ('https://files.example/a"b{}$x', "https://files.example/a%22b%7B%7D$x"),
     ],
 )
-def test_what_goes_into_a_header(url: str, source: str) -> None:
-    """What nginx and the fetcher are told is printable ASCII without blanks, whatever the page had."""
-    place = locate_remote(INDEX, file_at(url), "")
+def test_what_goes_into_a_header(url: str, spelled: str) -> None:
+    """What nginx is told is printable ASCII without blanks, whatever the page had."""
+    place = located(url)
     assert place is not None
-    assert place.url == source
-    for text in (place.url, place.key, *place.expected.split(" ")):
+    assert place.url == spelled
+    for text in (place.url, place.key, place.expected):
         assert text.isascii()
         assert text.isprintable()
-        assert " " not in text
+    assert " " not in place.url
+    assert place.expected == "public - -"
     assert urlsplit(place.url).hostname == "files.example"
 
 
 @pytest.mark.parametrize("url", ["https:///x", "/x", "", "https://files.example:99999/x", "mailto:x@example"])
 def test_url_without_a_host(url: str) -> None:
     """What names no host is nowhere."""
-    assert locate_remote(INDEX, file_at(url), "") is None
+    assert located(url) is None
 
 
 def test_local() -> None:

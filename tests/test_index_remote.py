@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from decider.errors import IndexTimeout, IndexUnavailable, UnreadablePage
+from decider.errors import IndexMisbehaved, IndexTimeout, IndexUnavailable, UnreadablePage
 from decider.index import remote, unreadable
 from decider.index.asking import FETCH_DEADLINE_S
 from decider.index.remote import FRESH_S, FRESH_WHEN_FAILING_S, RemoteIndex
@@ -21,7 +21,7 @@ from decider.index.sharing import HANGS_S
 from decider.names import NormalizedName
 from decider.pages import ParsedPage, parse_page
 from decider.settings import IndexSettings
-from tests.listener import Asked, Listener, Said, page
+from tests.listener import Asked, Listener, Said, failed, page
 from tests.stack import JSON_TYPE, eventually
 
 BASE = "https://index.example/simple/"
@@ -108,12 +108,12 @@ def test_page(listener: Listener, index: RemoteIndex) -> None:
 
 
 def test_absent_project(listener: Listener, index: RemoteIndex) -> None:
-    """404, which the fetcher makes of the index's own 404 and 410, says that the index has no such project."""
+    """404 says that the index has no such project."""
     listener.answers[f"{HERE}demo/"] = Said(404)
     assert index.fetch_page(DEMO) is None
 
 
-@pytest.mark.parametrize("status", [204, 304, 401, 403, 410, 429, 500, 502, 503])
+@pytest.mark.parametrize("status", [204, 302, 304, 401, 403, 410, 429, 500, 502, 503, 504])
 def test_no_answer_is_not_absence(listener: Listener, index: RemoteIndex, status: int) -> None:
     """Any other answer is an index that could not be asked, never one that does not have the project."""
     listener.answers[f"{HERE}demo/"] = Said(status)
@@ -121,10 +121,13 @@ def test_no_answer_is_not_absence(listener: Listener, index: RemoteIndex, status
         index.fetch_page(DEMO)
 
 
-def test_gateway_timeout(listener: Listener, index: RemoteIndex) -> None:
-    """The fetcher's 504 is an index that is too slow."""
-    listener.answers[f"{HERE}demo/"] = Said(504, headers={"X-Decider-Kind": "timeout"})
-    with pytest.raises(IndexTimeout):
+def test_failure_that_the_fetcher_tells(listener: Listener, index: RemoteIndex) -> None:
+    """An index that is too slow, or misbehaves, is told to be that."""
+    listener.answers[f"{HERE}demo/"] = failed("timeout", "no answer in time", 504)
+    with pytest.raises(IndexTimeout, match="no answer in time"):
+        index.fetch_page(DEMO)
+    listener.answers[f"{HERE}demo/"] = failed("malformed", "its answer is no proper HTTP")
+    with pytest.raises(IndexMisbehaved, match="no proper HTTP"):
         index.fetch_page(DEMO)
 
 
@@ -365,12 +368,25 @@ def test_bad_page_is_not_kept() -> None:
     known.refuse(DEMO, b"another")
 
 
+def test_old_copy_while_the_index_is_away(
+    listener: Listener, make_index: Callable[..., RemoteIndex], clocks: Clocks
+) -> None:
+    """While the index cannot be asked a copy that is too old goes on, and it is asked again only after that time."""
+    index = make_index(page_ttl_s=100, stale_if_error_s=800)
+    kept = page(listing("1.0"), X_Decider_Cache="HIT", Date=sent(clocks, ago_s=300))
+    listener.answers[f"{HERE}demo/"] = lambda asked: (
+        failed("away", "gone") if "x-decider-refresh" in asked.headers else kept
+    )
+    for _ in range(5):
+        assert versions_of(index) == ["1.0"]
+        clocks.seconds += FRESH_S
+    assert sum("x-decider-refresh" in asked.headers for asked in listener.asked) == 1
+
+
 @pytest.mark.parametrize("date", ["", "yesterday", "Mon, 99 Foo 2026 00:00:00 GMT", "0"])
 def test_unreadable_date(listener: Listener, index: RemoteIndex, date: str) -> None:
     """A Date that cannot be read is none."""
-    listener.answers[f"{HERE}demo/"] = page(
-        listing("1.0"), X_Decider_Cache="HIT", Cache_Control="max-age=60", Date=date
-    )
+    listener.answers[f"{HERE}demo/"] = page(listing("1.0"), X_Decider_Cache="HIT", Date=date)
     assert versions_of(index) == ["1.0"]
     assert len(listener.asked) == 1
 
@@ -482,25 +498,41 @@ def test_failure_does_not_forget(listener: Listener, index: RemoteIndex, clocks:
     assert not index.is_stale(DEMO)
 
 
-@pytest.mark.parametrize("status", [400, 401, 408, 421, 451, 501, 520, 530, 599])
-def test_status_that_nginx_has_no_stale_copy_for(
-    listener: Listener, make_index: Callable[..., RemoteIndex], clocks: Clocks, status: int
+FAILURES: list[tuple[Said, type[Exception], str]] = [
+    (failed("refused", "answered 520"), IndexUnavailable, "answered 520"),
+    (failed("away", "its answer ended before its end"), IndexUnavailable, "before its end"),
+    (failed("malformed", "its answer is no proper HTTP"), IndexMisbehaved, "no proper HTTP"),
+    (failed("timeout", "no answer in time", 504), IndexTimeout, "in time"),
+    (Said(502), IndexUnavailable, "nginx answered 502"),
+    (Said(body=b"12", length=4), IndexUnavailable, "no whole answer"),
+]
+
+
+@pytest.mark.parametrize(("said", "error", "words"), FAILURES, ids=[one[2] for one in FAILURES])
+def test_failure_that_nginx_has_no_stale_copy_for(
+    listener: Listener,
+    make_index: Callable[..., RemoteIndex],
+    clocks: Clocks,
+    *,
+    said: Said,
+    error: type[Exception],
+    words: str,
 ) -> None:
-    """What an index answers that is neither yes nor no: its page goes on for `stale_if_error`; that it has none does not."""
+    """However an index fails, its page goes on for `stale_if_error`; that it has none does not."""
     index = make_index(page_ttl_s=10, stale_if_error_s=100)
     listener.answers[f"{HERE}demo/"] = page(listing("1.0"))
     assert versions_of(index) == ["1.0"]
     listener.answers[f"{HERE}other/"] = Said(404)
     assert index.fetch_page(OTHER) is None
-    listener.answers[f"{HERE}demo/"] = listener.answers[f"{HERE}other/"] = Said(status)
+    listener.answers[f"{HERE}demo/"] = listener.answers[f"{HERE}other/"] = said
     for seconds in (FRESH_S, 100.0):
         clocks.seconds += seconds
         assert versions_of(index) == ["1.0"]
         assert index.is_stale(DEMO)
-    with pytest.raises(IndexUnavailable, match=str(status)):
+    with pytest.raises(error, match=words):
         index.fetch_page(OTHER)
     clocks.seconds += 10
-    with pytest.raises(IndexUnavailable, match=str(status)):
+    with pytest.raises(error, match=words):
         index.fetch_page(DEMO)
     listener.answers[f"{HERE}demo/"] = page(listing("1.0", "2.0"))
     assert versions_of(index) == ["1.0", "2.0"]
@@ -648,10 +680,19 @@ def test_ping(listener: Listener, index: RemoteIndex, status: int) -> None:
     assert listener.asked[0].headers["x-decider-refresh"] == "1"
 
 
-@pytest.mark.parametrize(("status", "error"), [(500, IndexUnavailable), (403, IndexUnavailable)])
-def test_ping_fails(listener: Listener, index: RemoteIndex, status: int, error: type[Exception]) -> None:
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (Said(500), IndexUnavailable),
+        (Said(304), IndexUnavailable),
+        (failed("refused", "answered 403"), IndexUnavailable),
+        (failed("malformed", "odd"), IndexMisbehaved),
+        (failed("timeout", "slow", 504), IndexTimeout),
+    ],
+)
+def test_ping_fails(listener: Listener, index: RemoteIndex, said: Said, error: type[Exception]) -> None:
     """An index that answers with an error is not there."""
-    listener.answers[f"{HERE}{remote.PROBE}/"] = Said(status)
+    listener.answers[f"{HERE}{remote.PROBE}/"] = said
     with pytest.raises(error):
         index.ping(timeout_s=5)
 

@@ -1,4 +1,4 @@
-"""Wheels read part by part: a server stands in for nginx and the fetcher, and says what they say."""
+"""Wheels read part by part: a server stands in for nginx and the fetcher behind it, and says what they may."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from decider.index import wheel_parts
 from decider.index.location import Location
 from decider.index.metadata import read_wheel
 from decider.index.wheel_parts import PartReader, WheelParts
-from tests.listener import Asked, Listener, Said
+from tests.listener import Asked, Listener, Said, failed
 from tests.samples import DEMO
 from tests.uploads import Distribution, make_wheel
 
@@ -26,9 +26,9 @@ PATH = "/part"
 PLACE = Location(
     url="https://index.example/files/demo.whl",
     index="public",
-    digest=("sha256", "0" * 64),
-    size=7,
     key="public|demo",
+    digest=("sha256", "a" * 64),
+    size=7,
 )
 
 
@@ -45,13 +45,16 @@ def wheel() -> Distribution:
 
 
 def in_parts(data: bytes, *, given: str = "part") -> Callable[[Asked], Said]:
-    """The honest answers of an index that gives parts."""
+    """The honest answers of an index that gives parts; `given`: what the fetcher says of it, "" where nginx has it all."""
 
     def answer(asked: Asked) -> Said:
         first, _, last = asked.headers["range"].removeprefix("bytes=").partition("-")
         start = int(first) if first else max(len(data) - int(last), 0)
         end = min(int(last) + 1, len(data)) if first else len(data)
-        told = {"Content-Range": f"bytes {start}-{end - 1}/{len(data)}", "X-Decider-Given": given}
+        told = {
+            "Content-Range": f"bytes {start}-{end - 1}/{len(data)}",
+            **({"X-Decider-Given": given} if given else {}),
+        }
         return Said(206, data[start:end], told)
 
     return answer
@@ -68,7 +71,7 @@ def metadata(parts: WheelParts) -> bytes:
 
 
 def test_metadata(listener: Listener, wheel: Distribution) -> None:
-    """A wheel's metadata is read in a few parts, a fraction of the wheel."""
+    """A wheel's metadata is read in a few parts, a fraction of the wheel, of the file that the page names."""
     listener.answers[PATH] = in_parts(wheel.data)
     parts = opened(listener)
     assert metadata(parts) == wheel.metadata
@@ -83,7 +86,7 @@ def test_metadata(listener: Listener, wheel: Distribution) -> None:
 def test_what_an_answer_tells_of_the_index(
     listener: Listener, wheel: Distribution, given: str, *, expected: bool | None
 ) -> None:
-    """What nginx reads from its cache does not tell whether the index gives parts; the fetcher's word does."""
+    """What nginx reads from its cache, or cuts out itself, does not tell that the index gives parts."""
     listener.answers[PATH] = in_parts(wheel.data, given=given)
     parts = opened(listener)
     assert (metadata(parts), parts.are_given) == (wheel.metadata, expected)
@@ -120,10 +123,11 @@ LYING: dict[str, tuple[Said, type[DeciderError], str]] = {
     "beyond the end": (Said(206, b"abc", {"Content-Range": "bytes 8-10/10"}), IndexUnavailable, "without saying which"),
     "no unit": (Said(206, b"abc", {"Content-Range": "0-2/3"}), IndexUnavailable, "without saying which"),
     "cut off": (Said(206, b"abc", {"Content-Range": "bytes 0-9/20"}, length=10), IndexUnavailable, "no whole answer|ended early"),
-    "large and whole": (Said(200, b"abc", length=10**12), IndexUnavailable, "more than a part"),
-    "large, says the fetcher": (Said(502, b"", {"X-Decider-Given": "none"}), NoParts, "whole"),
-    "the fetcher's words": (Said(502, b"", {"X-Decider-Cause": "its host has gone"}), IndexUnavailable, "its host has gone"),
+    "large and whole": (Said(502, headers={"X-Decider-Given": "none"}), NoParts, "whole"),
+    "larger than was said": (Said(200, b"abc", length=10**12), IndexUnavailable, "more than a part"),
     "no length": (Said(200, b"", {"Content-Length": "x"}, length=0), IndexUnavailable, "more than a part"),
+    "a failure that is told": (failed("refused", "its answer was 403"), IndexUnavailable, "its answer was 403"),
+    "a redirect": (Said(302, headers={"Location": "/part"}), IndexUnavailable, "answered 302"),
 }  # fmt: skip
 
 

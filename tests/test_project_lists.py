@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 
 from decider.children import run_child
-from decider.errors import ChildFailed, IndexError_, IndexTimeout, IndexUnavailable, UnreadablePage
+from decider.errors import (
+    ChildFailed,
+    IndexError_,
+    IndexMisbehaved,
+    IndexTimeout,
+    IndexUnavailable,
+    UnreadablePage,
+)
 from decider.index.list_loading import ListJob, LoadedList, load_list
 from decider.index.project_list import RETRY_S, ProjectList
 from decider.index.project_names import write_names
@@ -21,7 +28,7 @@ from decider.project_lists import RepositoryLists, keeping
 from decider.project_lists.union import UnionJob, unite_here
 from decider.rules import Rule, Snapshot
 from decider.settings import IndexSettings
-from tests.listener import Listener, Said
+from tests.listener import Listener, Said, failed
 from tests.samples import AT, make_rule
 from tests.stack import JSON_TYPE, eventually
 
@@ -200,6 +207,9 @@ def test_load(tmp_path: Path) -> None:
     ("answer", "error", "words"),
     [
         (Said(404), IndexUnavailable, "index `public`: its project list answered 404"),
+        (Said(502), IndexUnavailable, "index `public`: the fetcher is away"),
+        (failed("timeout", "no answer in time", 504), IndexTimeout, "index `public`: no answer in time"),
+        (failed("malformed", "it is no HTTP"), IndexMisbehaved, "index `public`: it is no HTTP"),
         (
             Said(body=b"no", headers={"Content-Type": "text/plain"}),
             UnreadablePage,
@@ -213,6 +223,7 @@ def test_load_fails(tmp_path: Path, answer: Said, error: type[IndexError_], word
         listener.answers["/indexes/public/"] = answer
         with pytest.raises(error) as raised:
             load_list(job(listener, tmp_path))
+    assert type(raised.value) is error
     assert str(raised.value).startswith(words)
 
 

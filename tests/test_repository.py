@@ -1,6 +1,6 @@
 """What a client points at: pages and files decided alike, where their bytes are, and what a question leaves behind."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,8 @@ from typing import Any
 import pytest
 
 from decider import repository
-from decider.decision import Verdict, list_page
-from decider.decision.judging import Judge
-from decider.errors import (
-    FileNotListed,
-    IndexUnavailable,
-    InvalidRequest,
-    ProjectNotFound,
-    ReleaseNotFound,
-    StoreUnavailable,
-)
-from decider.files import DistributionFile
+from decider.decision import Verdict
+from decider.errors import FileNotListed, IndexUnavailable, InvalidRequest, ProjectNotFound, StoreUnavailable
 from decider.names import NormalizedName
 from decider.rules import Snapshot
 from tests.repository_harness import Harness, open_harness
@@ -129,15 +120,16 @@ def test_remote_file(harness: Harness) -> None:
     metadata = harness.repositories.decide_file("default", DEMO, f"{WHEEL}.metadata").location
     assert file is not None
     assert metadata is not None
-    assert file.url == f"https://files.example/{WHEEL}"
-    assert file.expected == f"public sha256={DIGEST} -"
-    assert (file.key, file.etag) == (key_of("public", file.url, DIGEST), f'"{DIGEST}"')
+    assert (file.url, file.expected) == (f"https://files.example/{WHEEL}", f"public sha256={DIGEST} -")
+    assert (file.key, file.etag) == (key_of("public", file.url, f"sha256={DIGEST}"), f'"{DIGEST}"')
     assert metadata.url == f"https://files.example/{WHEEL}.metadata"
     assert metadata.expected == f"public sha256={METADATA_DIGEST} -"
     assert (metadata.key, metadata.etag) == (
-        key_of("public", metadata.url, METADATA_DIGEST),
+        key_of("public", metadata.url, f"sha256={METADATA_DIGEST}"),
         f'"{METADATA_DIGEST}"',
     )
+    for suffix in (".provenance", ".asc"):
+        assert harness.repositories.decide_file("default", DEMO, WHEEL + suffix).location is None
 
 
 # What a question leaves behind
@@ -171,30 +163,6 @@ def test_cooldown_by_first_sight(harness: Harness) -> None:
     harness.write()
     harness.now += timedelta(days=7)
     assert harness.repositories.decide_file("default", DEMO, WHEEL).decision.verdict is Verdict.ALLOW
-
-
-def test_cooldown_of_another_upload(harness: Harness) -> None:
-    """Other bytes under an old file's name wait anew, on the page, as a file and in a dry run; the old ones do not."""
-    harness.add_rule("hold", younger_than="7d")
-    rules = harness.repositories.snapshot()
-
-    def verdicts(digest: str) -> set[Verdict]:
-        harness.public.publish("demo", make_file(WHEEL, hashes={"sha256": digest}))
-        page = harness.repositories.decide_page("default", DEMO).files
-        dry = harness.repositories.decide_page("default", DEMO, snapshot=rules).files
-        one = harness.repositories.decide_file("default", DEMO, WHEEL).decision
-        return {decision.verdict for decision in (*page, *dry, one)}
-
-    assert verdicts(DIGEST) == {Verdict.HOLD}
-    harness.write()
-    harness.now += timedelta(days=7)
-    assert verdicts(DIGEST) == {Verdict.ALLOW}
-    assert verdicts(METADATA_DIGEST) == {Verdict.HOLD}
-    harness.write()
-    assert verdicts(METADATA_DIGEST) == {Verdict.HOLD}
-    assert verdicts(DIGEST) == {Verdict.ALLOW}
-    harness.now += timedelta(days=7)
-    assert verdicts(METADATA_DIGEST) == {Verdict.ALLOW}
 
 
 def test_cooldown_while_first_sight_cannot_be_known(
@@ -267,58 +235,6 @@ def test_fingerprint_after_a_change_of_configuration_or_version(
     assert harness.repositories.page_fingerprint("lab", DEMO) != before
 
 
-# One release
-
-
-@pytest.fixture
-def judged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that are judged, in that order; a file that is refused is there twice."""
-    names: list[str] = []
-
-    def watch(name: str, original: Callable[[Judge, DistributionFile], Any]) -> None:
-        def judging(self: Judge, file: DistributionFile) -> Any:
-            names.append(file.filename)
-            return original(self, file)
-
-        monkeypatch.setattr(Judge, name, judging)
-
-    watch("decide", Judge.decide)
-    watch("decide_restricted", Judge.decide_restricted)
-    return names
-
-
-def test_unknown_release_is_not_judged(harness: Harness, judged: list[str]) -> None:
-    """A version that a client made up is looked up, and no file is judged for it; nor is one for the fingerprint."""
-    harness.public.publish("demo", *(f"demo-{number}.0.zip" for number in range(50)))
-    harness.add_rule("block", filename="*")
-    for version in ("50.0", "1.0.1", "x", "", "1" * 100):
-        with pytest.raises(ReleaseNotFound, match="index `public` has no release"):
-            harness.repositories.decide_release("default", DEMO, version)
-    assert harness.repositories.json_fingerprint("default", DEMO)
-    assert judged == []
-
-
-def test_release_is_judged_alone(harness: Harness, judged: list[str]) -> None:
-    """Of a release its own files are judged, whatever the spelling of its version, under the project's fingerprint."""
-    harness.public.publish(
-        "demo", WHEEL, "demo-1.0.0.zip", *(f"demo-{number}.0.zip" for number in range(2, 50))
-    )
-    rule = harness.add_rule("block", filename="*.zip")
-    decision = harness.repositories.decide_release("default", DEMO, "1")
-    listing, _ = list_page(decision, hide_refused=False)
-    assert [(file.filename, file.yanked) for file in listing.files] == [
-        (WHEEL, None),
-        ("demo-1.0.0.zip", f"Blocked: because ({rule.id})"),
-    ]
-    assert set(judged) == {WHEEL, "demo-1.0.0.zip"}
-    fingerprints = {
-        decision.fingerprint,
-        harness.repositories.json_fingerprint("default", DEMO),
-        harness.repositories.decide_page("default", DEMO).fingerprint,
-    }
-    assert len(fingerprints) == 1
-
-
 # Dry runs
 
 
@@ -350,8 +266,6 @@ def test_unknown_repository(harness: Harness) -> None:
         lambda: harness.repositories.decide_file("nope", DEMO, WHEEL),
         lambda: harness.repositories.hides_refused("nope"),
         lambda: harness.repositories.page_fingerprint("", DEMO),
-        lambda: harness.repositories.json_fingerprint("nope", DEMO),
-        lambda: harness.repositories.decide_release("nope", DEMO, "1.0"),
     ]
     for ask in asks:
         with pytest.raises(InvalidRequest, match="no repository"):
@@ -389,8 +303,6 @@ def test_store_too_old(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> Non
         lambda: harness.repositories.decide_page("default", DEMO),
         lambda: harness.repositories.decide_file("default", DEMO, WHEEL),
         lambda: harness.repositories.page_fingerprint("default", DEMO),
-        lambda: harness.repositories.json_fingerprint("default", DEMO),
-        lambda: harness.repositories.decide_release("default", DEMO, "1.0"),
         lambda: harness.repositories.projects("default"),
     ]
     for ask in asks:

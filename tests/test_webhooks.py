@@ -9,16 +9,20 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import TCPServer
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from urllib3.exceptions import HTTPError
 
 from decider.rules import Action, RuleDraft
+from decider.run_files import EGRESS_SOCKET
 from decider.settings import Settings, WebhookSettings
 from decider.store import Role, Store, open_store
 from decider.webhooks import GIVE_UP_AFTER, PATH, SETTLED_AFTER, WebhookSender, signature
 from tests.fake_index import FakeIndex
-from tests.listener import UnixServer
+from tests.listener import UnixHTTPServer
 from tests.stack import Stack, eventually
 from tests.uploads import make_wheel
 
@@ -27,10 +31,12 @@ SECRET = "a-secret"
 
 
 class Receiver:
-    """A team's service: remembers what it accepted, and answers with `status`."""
+    """A team's service, or the fetcher on its way there: remembers what it accepted, and answers with `status`."""
 
-    def __init__(self) -> None:
+    def __init__(self, socket: Path | None = None) -> None:
+        """`socket`: where it listens as the fetcher does; None: on a port."""
         self.status = 204
+        self.headers: dict[str, str] = {}
         self.seen: list[tuple[str, dict[str, str], bytes]] = []
         receiver = self
 
@@ -40,32 +46,23 @@ class Receiver:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 receiver.seen.append((self.path, headers, body))
                 self.send_response(receiver.status)
+                for name, value in receiver.headers.items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_address[1]
-        self._servers = [self.server]
-        self._serve(self.server)
-        self._handler = Handler
-
-    def listen(self, path: Path) -> None:
-        """Stand for the fetcher, at its socket."""
-        server = UnixServer(str(path), self._handler)
-        self._servers.append(server)
-        self._serve(server)
-
-    @staticmethod
-    def _serve(server: ThreadingHTTPServer) -> None:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def stop(self) -> None:
-        for server in self._servers:
-            server.shutdown()
-            server.server_close()
+        self.server: TCPServer | UnixHTTPServer
+        if socket is None:
+            self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+            self.port = self.server.server_address[1]
+        else:
+            self.server = UnixHTTPServer(str(socket), Handler)
+        threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -77,26 +74,38 @@ class Receiver:
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """A receiver on a free port."""
+def receiver(tmp_path: Path) -> Iterator[Receiver]:
+    """What stands for the fetcher."""
+    with TemporaryDirectory(prefix="receiver-") as folder:  # pytest's own may be too deep for an address
+        made = Receiver(Path(folder) / "egress.sock")
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / EGRESS_SOCKET).symlink_to(Path(folder) / "egress.sock")
+        yield made
+        made.server.shutdown()
+        made.server.server_close()
+
+
+@pytest.fixture
+def service() -> Iterator[Receiver]:
+    """A team's service on a free port."""
     made = Receiver()
     yield made
-    made.stop()
+    made.server.shutdown()
+    made.server.server_close()
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """A SQLite store."""
-    (tmp_path / "run").mkdir()
+    (tmp_path / "run").mkdir(exist_ok=True)
     opened = open_store("sqlite", path=str(tmp_path))
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def make_sender(tmp_path: Path, store: Store, receiver: Receiver) -> Callable[..., WebhookSender]:
-    """A sender whose way to the receiver is direct: the receiver stands for the fetcher."""
-    receiver.listen(tmp_path / "run" / "egress.sock")
+def make_sender(tmp_path: Path, store: Store) -> Callable[..., WebhookSender]:
+    """Make senders."""
 
     def make(at: datetime = AT, **options: Any) -> WebhookSender:
         settings = Settings(
@@ -172,6 +181,26 @@ def test_refused_event_is_sent_again(
     assert make_sender().send_pending() == 2
     ids = [headers["webhook-id"] for _, headers, _ in receiver.seen]
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_cause_that_the_fetcher_tells(
+    store: Store, receiver: Receiver, make_sender: Callable[..., WebhookSender]
+) -> None:
+    """What the fetcher says of a failure is the error."""
+    sender = make_sender()
+    add(store, "one")
+    receiver.status, receiver.headers = 502, {"X-Decider-Cause": "the receiver answered 500"}
+    with pytest.raises(OSError, match="the receiver answered 500"):
+        sender.send_pending()
+
+
+def test_fetcher_that_is_away(store: Store, make_sender: Callable[..., WebhookSender]) -> None:
+    """Where the fetcher does not listen nothing is sent, and nothing is forgotten."""
+    sender = make_sender()
+    add(store, "one")
+    for _ in range(2):
+        with pytest.raises(HTTPError):
+            sender.send_pending()
 
 
 def test_old_events_are_dropped(
@@ -262,16 +291,16 @@ def test_large_change_tells_no_contents(
 
 @pytest.mark.stack
 def test_webhook_through_the_stack(
-    own_index: FakeIndex, new_stack: Callable[..., Stack], receiver: Receiver
+    own_index: FakeIndex, new_stack: Callable[..., Stack], service: Receiver
 ) -> None:
     """A rule change, with who has what it refuses, and a first held download reach the configured service, once each.
 
-    Through nginx, and whoever was served right before the change is among those who have it.
+    Through the fetcher, and whoever was served right before the change is among those who have it.
     """
     wheel = own_index.add("demo", make_wheel("demo", "1.0"))
     stack = new_stack(
         index_url=own_index.url,
-        tables=f'[webhook]\nurl = "http://127.0.0.1:{receiver.port}/hook?room=1"',
+        tables=f'[webhook]\nurl = "http://127.0.0.1:{service.port}/hook?room=1"',
         environment={"DECIDER_WEBHOOK__SECRET": SECRET},
     )
     stack.start()
@@ -281,13 +310,11 @@ def test_webhook_through_the_stack(
     assert stack.api("POST", "/rules", hold, dry_run="true").status == 200
     stack.add_rule(**hold)
     eventually(lambda: stack.file("demo", wheel.filename).status == 403, within_s=5)
-    eventually(
-        lambda: receiver.types == ["rule.added", "review.opened"], within_s=10, what=str(receiver.types)
-    )
-    (exposed,) = receiver.events[0]["data"]["exposure"]["items"]
+    eventually(lambda: service.types == ["rule.added", "review.opened"], within_s=10, what=str(service.types))
+    (exposed,) = service.events[0]["data"]["exposure"]["items"]
     assert (exposed["client"], exposed["filename"]) == ("127.0.0.1", wheel.filename)
-    assert (exposed["verdict"], receiver.events[1]["data"]["exposure"]) == ("allow", None)
-    path, headers, body = receiver.seen[0]
+    assert (exposed["verdict"], service.events[1]["data"]["exposure"]) == ("allow", None)
+    path, headers, body = service.seen[0]
     assert path == "/hook?room=1"
     timestamp = int(headers["webhook-timestamp"])
     expected = signature(SECRET, event_id=headers["webhook-id"], timestamp=timestamp, body=body)

@@ -137,7 +137,8 @@ class IndexAsker:
             raise IndexTimeout(self._index, "no answer in time") from error
         except (HTTPError, OSError) as error:
             raise IndexUnavailable(self._index, "nginx gave no whole answer for it") from error
-        if response.status not in _OUTCOMES:
+        # (!) 304 to who has asked for no such thing says nothing: taken for absence, the next index would be asked.
+        if response.status not in _OUTCOMES or (response.status == 304 and "If-None-Match" not in headers):
             raise self._failure(response)
         url = response.headers.get("X-Decider-Final-Url", f"{self._base}{path}")
         return Answer(status=response.status, body=body, headers=response.headers, url=url)
