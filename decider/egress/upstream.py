@@ -22,6 +22,9 @@ import aiohttp
 import aiohttp._http_parser as aiohttp_parser  # type: ignore[import-not-found]  # compiled, without types
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import RawResponseMessage
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import StreamReader
 from yarl import URL
 
 from decider import __version__
@@ -41,6 +44,7 @@ READ_BYTES = (
     1  #: of a body that wait for somebody to take them: with these no more is read than what has come at once
 )
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_INTERIM = frozenset({100, 102, 103})  #: nobody asks to switch protocols (101)
 _READ_REST_BYTES = 16 * 1024  #: of a redirect, to use its connection again
 
 # (!) The library reads answers leniently (bare line feeds, folded headers, blanks before a colon) unless it debugs. There
@@ -113,7 +117,10 @@ def _is_asked_directly(host: str, no_proxy: str) -> bool:
 
 
 class _Protocol(ResponseHandler):
-    """A connection on which an answer begins with its status line, at once (RFC 9112, 2.2: only servers skip empty lines)."""
+    """A connection on which an answer begins with its status line, at once (RFC 9112, 2.2: only servers skip empty lines).
+
+    Before it there may be interim answers, of known numbers and without bodies (RFC 9110, 15.2); nothing else below 200.
+    """
 
     _is_head_awaited = False
 
@@ -129,6 +136,19 @@ class _Protocol(ResponseHandler):
             if data[:1] != b"H":
                 data = b"?" + data
         super().data_received(data)
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """As the library's, for an answer that is one."""
+        message = data[0]
+        is_framed = "Content-Length" in message.headers or "Transfer-Encoding" in message.headers
+        if message.code < 200 and (message.code not in _INTERIM or is_framed):
+            self.set_exception(
+                HttpProcessingError(
+                    code=message.code, message=f"status {message.code:03} is no interim answer"
+                )
+            )
+        else:
+            super().feed_data(data, size)
 
 
 class _Connector(aiohttp.TCPConnector):
