@@ -4,6 +4,7 @@ upstream    one index's connections: addresses, TLS, proxies, strict parsing, re
 tls         who is believed, and as whom it shows itself
 held_back   bytes on their way through, the last of which wait until size and digest are right
 files       a distribution file or a companion of it, for nginx's cache `files`
+buffers     how much of it is read at once
 pages       an index page, for nginx's cache `indexes`
 parts       a part of a wheel, for the metadata in it
 events      a webhook's event

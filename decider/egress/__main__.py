@@ -6,17 +6,13 @@ settings are for a new process: it takes the socket over, and the one before end
 """
 
 import asyncio
-import asyncio.constants
-import asyncio.sslproto
 import codecs
 import ctypes
 import gc
-import logging
 import os
 import signal
 import socket
 import sys
-from asyncio import selector_events
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,14 +25,9 @@ from decider.run_files import EGRESS_SOCKET
 from decider.settings import Settings, settings_from_json
 from decider.worker_user import WorkerUser, worker_user
 
-log = logging.getLogger(__name__)
-
 SEAT_ROLE = "egress"
 BACKLOG = 1024
 LOOK_EVERY_S = 1.0
-# Of the event loop's own buffers, of which a download has several: with its 256 kB two hundred would take 300 MB.
-_BUFFER_BYTES = 32 * 1024
-_RECORD_BYTES = 16 * 1024  #: of TLS (RFC 8446, 5.1)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -112,7 +103,4 @@ def _main(accepted: Path) -> None:
 
 
 if __name__ == "__main__":
-    selector_events._SelectorSocketTransport.max_size = _BUFFER_BYTES  # type: ignore[attr-defined]  # noqa: SLF001 (no setting)
-    asyncio.sslproto.SSLProtocol.max_size = _RECORD_BYTES
-    asyncio.constants.FLOW_CONTROL_HIGH_WATER_SSL_READ = _RECORD_BYTES // 1024  # type: ignore[misc]
     _main(Path(sys.argv[1]))

@@ -15,6 +15,7 @@ import msgspec
 from aiohttp import web
 
 from decider.egress.answers import etag_of, failure, http_date
+from decider.egress.buffers import one_more
 from decider.egress.held_back import Expected, HeldBack
 from decider.egress.upstream import Answer, Upstream, read_on
 from decider.errors import FetchFailed
@@ -83,7 +84,8 @@ class FileFetcher:
         outcome = "whole"
         try:
             self._refuse_failed(wanted, started)
-            await self._pass(wanted, passing)
+            with one_more():
+                await self._pass(wanted, passing)
         except FetchFailed as error:
             outcome = error.kind
             self._note(wanted, error, began=passing.response is not None)
