@@ -16,6 +16,7 @@ class _Notes(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
+        self.first = asyncio.Event()
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -25,6 +26,7 @@ class _Notes(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.sizes.append(len(data))
+        self.first.set()
 
 
 def piece() -> int:
@@ -42,8 +44,7 @@ def piece() -> int:
             pass
         assert notes.transport is not None
         notes.transport.resume_reading()
-        while not notes.sizes:
-            await asyncio.sleep(0)
+        await notes.first.wait()
         notes.transport.abort()
         other.close()
         await asyncio.sleep(0)
