@@ -203,7 +203,9 @@ def reaches(
     file_hosts: tuple[str, ...] = (),
 ) -> bool:
     """Whether such an index's host may be connected to at that address."""
-    return FileHosts(IndexSettings(name="public", url=index, file_hosts=file_hosts)).may_reach(host, port, address)
+    return FileHosts(IndexSettings(name="public", url=index, file_hosts=file_hosts)).may_reach(
+        host, port, address
+    )
 
 
 @pytest.mark.parametrize(

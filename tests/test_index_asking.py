@@ -136,9 +136,7 @@ def test_listener_that_is_away(listener: Listener) -> None:
 
 def test_where_the_page_was_found(listener: Listener, asked: IndexAsker) -> None:
     """The page's links start from where redirects led, as the fetcher says."""
-    listener.answers[f"{HERE}demo/"] = Said(
-        body=b"page", headers={"X-Decider-Final-Url": f"{BASE}v2/demo/"}
-    )
+    listener.answers[f"{HERE}demo/"] = Said(body=b"page", headers={"X-Decider-Final-Url": f"{BASE}v2/demo/"})
     assert asked.get("demo").url == f"{BASE}v2/demo/"
 
 

@@ -67,7 +67,12 @@ def test_other_bytes_are_another_entry() -> None:
 
 @pytest.mark.parametrize(
     ("core_metadata", "etag"),
-    [({"sha256": DIGEST}, f'"{DIGEST}"'), (True, ""), ({"md5": "0" * 32}, f'"{"0" * 32}"'), ({"crc32": "0"}, "")],
+    [
+        ({"sha256": DIGEST}, f'"{DIGEST}"'),
+        (True, ""),
+        ({"md5": "0" * 32}, f'"{"0" * 32}"'),
+        ({"crc32": "0"}, ""),
+    ],
 )
 def test_metadata(core_metadata: bool | dict[str, str], etag: str) -> None:
     """Core metadata lies beside the file: the suffix is on the path, before a query (STANDARDS S07)."""

@@ -12,9 +12,12 @@ import trustme
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from decider import caches, nginx_config
+from decider import caches
 from decider.caches import cache_space, decisions_folder
+from decider.egress import parts
+from decider.egress.pages import HEAD_WITHIN_S, WITHIN_S
 from decider.errors import InvalidSettings
+from decider.index.asking import FETCH_DEADLINE_S
 from decider.nginx_config import render_nginx_config, template_folder
 from decider.nginx_program import nginx_fault
 from decider.settings import IndexSettings, RepositorySettings, Settings
@@ -124,18 +127,33 @@ def test_variants(folder: Path, settings: Settings, variant: str) -> None:
     assert fault(folder, render(changed(settings, **fields[variant]))) is None
 
 
-def test_resolvers(folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The system's name servers are nginx's, but for those that nginx cannot spell."""
-    file = tmp_path / "resolv.conf"
-    file.write_text(
-        "# a comment\nnameserver 192.0.2.1\nnameserver 2001:db8::1 # six\nnameserver fe80::1%eth0\n"
-        "nameserver\nnameserver nonsense;{}\nsearch example\n nameserver 192.0.2.2\n"
+@pytest.mark.parametrize("variant", ["ordinary", *VARIANTS])
+def test_nothing_leads_outside(folder: Path, settings: Settings, variant: str) -> None:
+    """nginx connects to the decider and the fetcher, over unix sockets, and to nobody else: it resolves no name."""
+    text = render(changed(settings, **variants(folder).get(variant, {})))
+    upstreams = {name: re.findall(r"server ([^;]+);", body) for name, body in blocks(text, "upstream")}
+    assert upstreams == {
+        "decider": ['"unix:run/decider.sock" max_fails=0'],
+        "fetcher": ['"unix:run/egress.sock" max_fails=0'],
+    }
+    places = set(re.findall(r"proxy_pass (\S+?://[^/$;]+)", text))
+    assert places == {"http://decider", "http://fetcher"}
+    assert len(re.findall(r"\bproxy_pass\s", text)) == len(
+        re.findall(r"proxy_pass http://(?:decider|fetcher)[/$;]", text)
     )
-    assert nginx_config._resolvers(file) == ["192.0.2.1", "[2001:db8::1]", "192.0.2.2"]
-    assert nginx_config._resolvers(tmp_path / "absent") == []
-    for found in (["192.0.2.1", "[2001:db8::1]"], []):
-        monkeypatch.setattr(nginx_config, "_resolvers", lambda _, found=found: found)
-        assert fault(folder, render(settings)) is None
+    assert not re.search(
+        r"^\s*(resolver|proxy_ssl\w*|grpc_pass|uwsgi_pass|fastcgi_pass|scgi_pass|memcached_pass)\b",
+        text,
+        re.MULTILINE,
+    )
+
+
+@pytest.mark.parametrize("variant", ["https and credentials", "a webhook"])
+def test_no_secret(folder: Path, settings: Settings, variant: str) -> None:
+    """What only the fetcher needs does not stand in nginx's configuration: credentials, and where indexes are."""
+    text = render(changed(settings, **variants(folder)[variant]))
+    for word in ("Authorization $index", "u:p", "dTpw", "8443", "hook?", "3141"):
+        assert word not in text
 
 
 def test_worker_processes(settings: Settings) -> None:
@@ -163,12 +181,6 @@ def test_unreadable_packages_are_served_from_copies(settings: Settings, tmp_path
         assert f'"index:internal" "{packages}";' in text
 
 
-def test_missing_authorities(settings: Settings) -> None:
-    """Where nothing is found to verify indexes by, the fault names the key, and nginx is not even asked."""
-    with pytest.raises(InvalidSettings, match="ca_file: none was found"):
-        render(changed(settings, ca_file=None))
-
-
 def test_templates_are_found() -> None:
     """The templates are there, in a checkout and in an installed package."""
     assert (template_folder() / "nginx.conf").is_file()
@@ -181,9 +193,7 @@ BETWEEN_WORDS = [*DANGEROUS, " ", ";", "{", "}", "'", "\t"]
 
 
 @pytest.mark.parametrize("text", DANGEROUS)
-@pytest.mark.parametrize(
-    "key", ["ca_file", "cache_dir", "tls_certificate", "tls_key", "indexes.x.path", "data_dir"]
-)
+@pytest.mark.parametrize("key", ["cache_dir", "tls_certificate", "tls_key", "indexes.x.path", "data_dir"])
 def test_paths_stay_paths(settings: Settings, key: str, text: str) -> None:
     """A path with what would end nginx's quotation, or begin a variable, is refused by its key."""
     path = f"/srv/x{text}y"
@@ -200,26 +210,29 @@ def test_paths_stay_paths(settings: Settings, key: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", BETWEEN_WORDS)
-@pytest.mark.parametrize(
-    "key", ["listen", "internal_listen", "indexes.x.url", "trusted_proxies", "webhook.url"]
-)
+@pytest.mark.parametrize("key", ["listen", "internal_listen", "trusted_proxies"])
 def test_words_stay_words(settings: Settings, key: str, text: str) -> None:
     """A word with what would end it, or begin a block or a variable, is refused by its key."""
     fields: dict[str, Any] = {
         "listen": {"listen_host": f"127.0.0.1{text}"},
         "internal_listen": {"internal_host": f"127.0.0.1{text}"},
-        "indexes.x.url": {"indexes": (IndexSettings(name="x", url=f"http://127.0.0.1/a{text}b/"),)},
         "trusted_proxies": {"trusted_proxies": (f"10.0.0.0/8{text}",)},
-        "webhook.url": {"webhook": WebhookSettings(url=f"http://127.0.0.1/{text}x")},
     }
-    if key == "indexes.x.url" and text in {"\n", "\r", "\t"}:
-        assert " http://index-x/ab/;" in render(
-            changed(settings, **fields[key])
-        )  # as every reader of URLs has it
-        return
     with pytest.raises(InvalidSettings) as caught:
         render(changed(settings, **fields[key]))
     assert key in {one.field for one in caught.value.faults}
+
+
+@pytest.mark.parametrize("text", BETWEEN_WORDS)
+def test_what_nginx_is_not_told(settings: Settings, text: str) -> None:
+    """An index's address and a webhook's do not come into the configuration, whatever is in them."""
+    bad = changed(
+        settings,
+        indexes=(IndexSettings(name="x", url=f"http://127.0.0.1/a{text}b/"),),
+        webhook=WebhookSettings(url=f"http://127.0.0.1/{text}x"),
+    )
+    good = changed(settings, indexes=(IndexSettings(name="y", url="http://127.0.0.1/"),))
+    assert render(bad) == render(good)
 
 
 def test_decisions_are_in_memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,6 +317,7 @@ ARGUED = {
     "= /healthz": "a constant",
     "= /readyz": "the decider tells its state",
     "@remote_file": "named: reached from the guarded location of files alone",
+    "@part_of_remote_file": "named: reached from @remote_file alone",
     "@made_metadata": "named: reached from where that location ends up alone, and the decider decides once more",
 }
 _SHAPES = {
@@ -336,11 +350,12 @@ def test_every_way_to_bytes_is_guarded(folder: Path, settings: Settings, variant
         if re.search(r"^\s*auth_request /-/decide/", body, re.MULTILINE):
             continue
         if re.search(r"^\s*internal;", body, re.MULTILINE):
-            # Answers of the decider, or constants: never an index's bytes.
-            assert set(re.findall(r"proxy_pass ([^\s$;]+)", body)) <= {
-                f"http://decider/-/decision/{kind}"
-                for kind in ("page", "projects", "json", "file", "redirect")
-            }, name
+            # Answers of the decider, constants, or what no client reads: never an index's bytes.
+            passed = set(re.findall(r"proxy_pass ([^\s;]+)", body))
+            allowed = {f"http://decider/-/decision/{kind}" for kind in ("page", "projects", "json", "file")}
+            assert passed <= allowed or (name, passed) == ("= /-/whole", {"http://fetcher$fetcher_path"}), (
+                name
+            )
             continue
         if name == "@refusal":
             assert re.findall(r"proxy_pass (\S+);", body) == ["http://decider$refusal_path"]
@@ -354,26 +369,36 @@ def test_every_way_to_bytes_is_guarded(folder: Path, settings: Settings, variant
 
 
 def test_only_the_guarded_location_leads_to_remote_files(settings: Settings) -> None:
-    """The location that fetches from indexes is reached from the guarded one, and each hop asks about itself."""
-    text = render(settings)
-    assert re.findall(r"(\S+) \S* ?@remote_file;", text) == ["try_files"]
-    bodies = dict(blocks(text, "location"))
-    fetching = [name for name, body in bodies.items() if "proxy_pass $decided_url" in body]
-    assert fetching == ["@remote_file", *(f"@redirected_file_{hop}" for hop in (1, 2, 3))]
-    for name in fetching[1:]:
-        assert "auth_request /-/decide/redirect;" in bodies[name]
+    """The locations that have files fetched are reached from the guarded one, and send none of their own making."""
+    public, *_ = blocks(render(settings), "server")
+    assert re.findall(r"(\S+) \S* ?@remote_file;", public[1]) == ["try_files"]
+    bodies = dict(blocks(public[1], "location"))
+    fetching = [name for name, body in bodies.items() if "http://fetcher" in body]
+    assert fetching == ["@remote_file", "@part_of_remote_file", "= /-/whole"]
+    assert re.findall(r"(\S+ \S+ \S+) @part_of_remote_file;", public[1]) == ["error_page 420 ="]
+    assert re.findall(r"(\S+) /-/whole;", public[1]) == ["auth_request"]
+    assert re.search(r"^\s*internal;", bodies["= /-/whole"], re.MULTILINE)
+    for name in fetching:
+        assert re.findall(r"proxy_set_header X-Decider-(Url|Expect) (\S+);", bodies[name]) == [
+            ("Url", "$decided_url"),
+            ("Expect", "$decided_expect"),
+        ]
 
 
-def test_parts_of_files_take_the_key(settings: Settings) -> None:
-    """The loopback listener fetches what it is told for the decider alone, by its key, and for nobody where there is none."""
-    text = render_nginx_config(settings, prefix="", user=None, loopback_key="0123abcd")
-    public, loopback = (body for _, body in blocks(text, "server"))
-    assert "/-/part" not in public
-    body = dict(blocks(loopback, "location"))["= /-/part"]
-    first, rest = body.split("proxy_pass", 1)
-    assert re.search(r'if \(\$http_x_decider_part_key != "0123abcd"\) \{\s+return 404;\s+\}', first)
-    assert "proxy_no_cache 1;" in rest
-    assert "/-/part" not in render_nginx_config(settings, prefix="", user=None)
+def test_what_the_decider_alone_may_ask(settings: Settings) -> None:
+    """Pages, parts of files and nginx's own numbers are given on a unix socket, and nowhere else."""
+    public, internal, pages = blocks(render(settings), "server")
+    assert re.findall(r"^ {4}listen ([^;]+);", pages[1], re.MULTILINE) == ['"unix:run/indexes.sock"']
+    assert [name for name, _ in blocks(pages[1], "location")] == [
+        "/",
+        "= /nginx",
+        "= /part",
+        '~ "^/indexes/(?<asked_index>[a-z0-9][a-z0-9-]{0,63})/(?<index_path>(?:[a-z0-9-]{1,200}/)?)\\z"',
+    ]
+    part = dict(blocks(pages[1], "location"))["= /part"]
+    assert "proxy_no_cache 1;" in part
+    for _, body in (public, internal):
+        assert not re.search(r"fetcher/(page|part)|stub_status|proxy_cache indexes", body)
 
 
 @given(st.text("%25fFcC0/?aA", max_size=16))
@@ -395,34 +420,15 @@ def test_ambiguous_uris(uri: str) -> None:
     assert bool(re.search(found[1], uri, re.IGNORECASE)) is is_ambiguous
 
 
-def test_upstreams_steer_nothing(settings: Settings) -> None:
-    """Where an index's or a redirect's answer comes in, none of its headers steers nginx, and no certificate is believed."""
-    text = render(settings)
-    assert re.findall(r"proxy_ssl_verify (\w+);", text) == ["on"]
-    for name, body in blocks(text, "location"):
-        if "$decided_url" in body.replace("auth_request_set $decided_url", "") or name.startswith(
-            "/indexes/"
-        ):
-            ignored = re.findall(r"proxy_ignore_headers ([^;]+);", body)
-            steering = {
-                "X-Accel-Redirect",
-                "X-Accel-Expires",
-                "Expires",
-                "Cache-Control",
-                "Set-Cookie",
-                "Vary",
-            }
-            assert any(steering <= set(one.split()) for one in ignored), name
-
-
 def test_client_headers_go_nowhere(settings: Settings) -> None:
     """No client header is passed on unless a location names it, and those that it names are known."""
     text = render(settings)
     assert re.findall(r"proxy_pass_request_headers (\w+);", text) == ["off"]
     named = set(re.findall(r"proxy_set_header \S+ (\$http_\w+)", text))
     assert named <= {
-        "$http_accept", "$http_authorization", "$http_if_match", "$http_if_none_match", "$http_webhook_id",
-        "$http_webhook_timestamp", "$http_webhook_signature", "$http_x_decider_refresh",
+        "$http_accept", "$http_authorization", "$http_if_match", "$http_if_none_match",
+        # Of the decider, on its own socket.
+        "$http_range", "$http_x_decider_expect", "$http_x_decider_source", "$http_x_decider_url",
     }  # fmt: skip
 
 
@@ -447,26 +453,26 @@ def test_every_way_to_the_decider_is_limited(folder: Path, settings: Settings, v
             assert directive in body, name
 
 
-def test_loopback_listener_is_for_this_machine(settings: Settings) -> None:
-    """What serves raw pages refuses whoever comes from elsewhere, and serves no file."""
-    _, internal = blocks(render(settings), "server")
+def test_internal_listener_is_for_this_machine(settings: Settings) -> None:
+    """What listens for Prometheus refuses whoever comes from elsewhere, and has neither pages nor files."""
+    _, internal, _ = blocks(render(settings), "server")
     assert re.findall(r"^ {4}(allow|deny) (\S+);", internal[1], re.MULTILINE) == [
         ("allow", "127.0.0.0/8"),
         ("allow", "::1"),
         ("deny", "all"),
     ]
-    assert not re.search(r"^\s*(try_files|root|alias)\b", internal[1], re.MULTILINE)
+    assert [name for name, _ in blocks(internal[1], "location")] == ["/", "= /metrics", "= /-/ping"]
+    assert not re.search(r"^\s*(try_files|root|alias)\b|fetcher", internal[1], re.MULTILINE)
 
 
-def test_hanging_index_is_waited_for_once(settings: Settings) -> None:
-    """However many addresses an index has, nginx gives up before the decider does, and can serve what it kept."""
-    text = render(settings)
-    (body,) = (body for name, body in blocks(text, "location") if name == "/indexes/public/")
-    read, tries = (
-        int(re.findall(rf"{word} (\d+)s;", body)[0])
-        for word in ("proxy_read_timeout", "proxy_next_upstream_timeout")
-    )
-    assert tries + read < 28
+def test_hanging_index_is_waited_for_by_all_in_order(settings: Settings) -> None:
+    """Who is nearer to the index gives up sooner: the fetcher, the decider, nginx; so each can say what was wrong."""
+    *_, pages = blocks(render(settings), "server")
+    (page,) = (body for name, body in blocks(pages[1], "location") if "/indexes/" in name)
+    (part,) = (body for name, body in blocks(pages[1], "location") if name == "= /part")
+    waits = [int(re.findall(r"proxy_read_timeout (\d+)s;", body)[0]) for body in (page, part)]
+    assert HEAD_WITHIN_S < WITHIN_S < FETCH_DEADLINE_S < waits[0]
+    assert waits[1] > parts.WITHIN_S
 
 
 def test_nginx_is_asked_with_the_right_folder(folder: Path, settings: Settings) -> None:

@@ -14,12 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decider import pip_config
-from decider.addresses import Address, parse_address, parse_base_url, parse_file_host, url_address
+from decider.addresses import (
+    Address,
+    parse_address,
+    parse_base_url,
+    parse_file_host,
+    parse_proxy_url,
+    url_address,
+)
 from decider.certificates import find_ca_file
 from decider.errors import Fault, InvalidSettings
 from decider.pip_config import pip_index, pip_setting
 from decider.settings import (
     RESERVED_REPOSITORIES,
+    EgressSettings,
     IndexSettings,
     RepositorySettings,
     Settings,
@@ -27,6 +35,7 @@ from decider.settings import (
     WebhookSettings,
     find_config,
     load_settings,
+    reading,
     settings_from_json,
     settings_to_json,
 )
@@ -182,6 +191,168 @@ def test_usage_faults(load: Load, line: str, key: str) -> None:
     assert [fault.field for fault in caught.value.faults] == [key]
 
 
+# The way out
+
+
+def test_egress(load: Load) -> None:
+    """Without a proxy named anywhere everything is asked directly; files whose page states no size end at 5 GB."""
+    assert load().egress == EgressSettings()
+    assert EgressSettings() == EgressSettings(
+        http_proxy=None, https_proxy=None, no_proxy="", max_file_size=5 * 1024**3
+    )
+    text = "[egress]\nproxy = 'http://me:pw@Proxy.example:3128/'\nno_proxy = 'corp.example,10.0.0.0/8'\nmax_file_size = '1g'"
+    proxy = "http://me:pw@Proxy.example:3128"
+    assert load(text).egress == EgressSettings(
+        http_proxy=proxy, https_proxy=proxy, no_proxy="corp.example,10.0.0.0/8", max_file_size=1024**3
+    )
+    told = {"DECIDER_EGRESS__PROXY": "proxy.example", "DECIDER_EGRESS__NO_PROXY": "a"}
+    assert load(None, **told).egress == EgressSettings(
+        http_proxy="http://proxy.example", https_proxy="http://proxy.example", no_proxy="a"
+    )
+
+
+def test_max_file_size(load: Load) -> None:
+    """The limit may stand at the top as well, beside the other sizes; what stands in the table counts."""
+    assert load("max_file_size = '2g'").egress.max_file_size == 2 * 1024**3
+    assert load("max_file_size = '2g'\n[egress]\nmax_file_size = '3g'").egress.max_file_size == 3 * 1024**3
+
+
+@pytest.mark.parametrize(
+    ("environ", "http", "https", "no_proxy"),
+    [
+        ({"https_proxy": "http://a:1"}, None, "http://a:1", ""),
+        ({"HTTPS_PROXY": "http://a:1"}, None, "http://a:1", ""),
+        ({"https_proxy": "http://a:1", "HTTPS_PROXY": "http://b:1"}, None, "http://a:1", ""),
+        ({"http_proxy": "a:1"}, "http://a:1", None, ""),
+        # In a CGI that would be a client's header.
+        ({"HTTP_PROXY": "http://a:1"}, None, None, ""),
+        ({"all_proxy": "https://a"}, "https://a", "https://a", ""),
+        ({"ALL_PROXY": "http://a"}, "http://a", "http://a", ""),
+        ({"all_proxy": "http://a", "https_proxy": "http://b"}, "http://a", "http://b", ""),
+        ({"https_proxy": "http://a", "no_proxy": "x,.y"}, None, "http://a", "x,.y"),
+        ({"https_proxy": "http://a", "NO_PROXY": "x"}, None, "http://a", "x"),
+        ({"https_proxy": "", "HTTPS_PROXY": ""}, None, None, ""),
+    ],
+)
+def test_proxies_of_the_environment(
+    load: Load, environ: dict[str, str], http: str | None, https: str | None, no_proxy: str
+) -> None:
+    """The usual variables are honoured, as others do; what the configuration says comes before them."""
+    assert load(None, **environ).egress == EgressSettings(
+        http_proxy=http, https_proxy=https, no_proxy=no_proxy
+    )
+    named = load("[egress]\nproxy = 'http://named'", **environ).egress
+    assert named == EgressSettings(http_proxy="http://named", https_proxy="http://named")
+    assert load("[egress]\nproxy = 'none'", **environ).egress == EgressSettings(http_proxy="", https_proxy="")
+
+
+def test_proxy_of_an_index(load: Load) -> None:
+    """An index may have a proxy of its own, or none."""
+    table = "[indexes.corp]\nurl = 'https://corp.example/simple/'\n"
+    assert load(table).indexes[0].proxy is None
+    assert load(table + "proxy = 'http://p:1'").indexes[0].proxy == "http://p:1"
+    assert load(table + "proxy = 'none'").indexes[0].proxy == ""
+
+
+@pytest.mark.parametrize(
+    ("proxy", "spelled"),
+    [
+        ("http://p", "http://p"),
+        ("p", "http://p"),
+        ("p:3128", "http://p:3128"),
+        ("http://p:3128/", "http://p:3128"),
+        ("https://p:3128", "https://p:3128"),
+        ("http://[::1]:3128", "http://[::1]:3128"),
+        ("http://me:a@b:c@p:1", "http://me:a@b:c@p:1"),
+        ("http://me:%40@p", "http://me:%40@p"),
+    ],
+)
+def test_proxy_urls(proxy: str, spelled: str) -> None:
+    """A proxy is a host, with a port, a scheme and credentials where it has them."""
+    assert parse_proxy_url(proxy) == spelled
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "", "http://", "socks5://s3cret@p:1080", "ftp://s3cret@p", "http://s3cret@p/path", "http://s3cret@p?x", "http://s3cret@p#x",
+        "http://s3cret@p:0", "http://s3cret@p:99999", "http://s3cret@p:x", "http://s3cret@p q", "http://s3cret@[::g]", "http://s3crét@p",
+        "http://s3cret@p\n", "http://s3cret@",
+    ],
+)  # fmt: skip
+def test_faulty_proxies(faults: Faults, load: Load, proxy: str) -> None:
+    """What is no HTTP proxy is a fault under its key, in the words of which no password is."""
+    with pytest.raises(ValueError, match=".") as caught:
+        parse_proxy_url(proxy)
+    assert "s3cr" not in str(caught.value)
+    if proxy:
+        with pytest.raises(InvalidSettings) as refused:
+            load(None, https_proxy=proxy)
+        assert [fault.field for fault in refused.value.faults] == ["https_proxy (environment)"]
+        assert "s3cr" not in str(refused.value)
+    if proxy.isprintable():
+        found = faults(
+            f"[egress]\nproxy = '{proxy}'\n[indexes.a]\nurl = 'https://i.example/'\nproxy = '{proxy}'"
+        )
+        assert set(found) == {"egress.proxy", "indexes.a.proxy"}
+        assert "s3cr" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("max_file_size = 5", "egress.max_file_size"),
+        ("max_file_size = '0g'", "egress.max_file_size"),
+        ("no_proxy = ['a']", "egress.no_proxy"),
+        ("proxy = 3", "egress.proxy"),
+        ("proxi = 'http://p'", "egress.proxi"),
+    ],
+)
+def test_egress_faults(faults: Faults, line: str, key: str) -> None:
+    """Each fault of the table is told under its key."""
+    assert set(faults(f"[egress]\n{line}")) == {key}
+
+
+def test_certificates_of_an_index(load: Load, faults: Faults, tmp_path: Path) -> None:
+    """An index may have authorities and a client certificate of its own, beside the configuration; a key belongs to it."""
+    (tmp_path / "etc").mkdir()
+    for name in ("ca.pem", "me.pem", "me.key"):
+        (tmp_path / "etc" / name).touch()
+    table = "[indexes.a]\nurl = 'https://i.example/'\n"
+    files = "ca_file = 'ca.pem'\nclient_certificate = 'me.pem'\nclient_key = 'me.key'"
+    index = load(table + files).indexes[0]
+    assert (index.ca_file, index.client_certificate, index.client_key) == tuple(
+        str(tmp_path / "etc" / name) for name in ("ca.pem", "me.pem", "me.key")
+    )
+    assert faults(table + "client_certificate = 'me.pem'") == {"indexes.a.client_key": "must be set too"}
+    assert faults(table + "client_key = 'me.key'") == {"indexes.a.client_certificate": "must be set too"}
+    absent = files.replace(".pem", ".absent").replace(".key", ".absent")
+    assert faults(table + absent) == dict.fromkeys(
+        ("indexes.a.ca_file", "indexes.a.client_certificate", "indexes.a.client_key"),
+        "is no file that can be read",
+    )
+
+
+@pytest.mark.parametrize("key", ["ca_file", "client_certificate", "client_key", "proxy", "file_hosts"])
+def test_directory_has_no_way_out(faults: Faults, key: str) -> None:
+    """What is about connections says nothing about a directory."""
+    value = "['f.example']" if key == "file_hosts" else "'none'"
+    assert f"indexes.a.{key}" in faults(f"[indexes.a]\npath = 'x'\n{key} = {value}")
+
+
+def test_missing_authorities(
+    load: Load, faults: Faults, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where nothing is found to verify an https index or webhook by, the fault names the key; where none is needed, none is."""
+    monkeypatch.setattr(reading, "find_ca_file", lambda _: None)
+    table = "[indexes.a]\nurl = 'https://i.example/'\n"
+    assert "none was found" in faults(table)["ca_file"]
+    assert "none was found" in faults("[indexes.a]\npath = 'x'\n[webhook]\nurl = 'https://x/'")["ca_file"]
+    assert load("[indexes.a]\nurl = 'http://i.example/'\n[indexes.b]\npath = 'x'").ca_file is None
+    (tmp_path / "etc" / "ca.pem").touch()
+    assert load(table + "ca_file = 'ca.pem'").ca_file is None
+
+
 # The webhook
 
 
@@ -259,7 +430,7 @@ def test_whole_file(load: Load, tmp_path: Path) -> None:
         ca_file = "ca.pem"
         [indexes.public]
         url = "HTTPS://Index.Example:443/simple"
-        file_hosts = ["Files.example", "cdn.example:8443", "[2001:DB8::1]:443"]
+        file_hosts = ["Files.example", "cdn.example:8443", "[2001:DB8::1]:443", "10.0.0.0/8", "FD00::/8"]
         page_ttl = "1m"
         stale_if_error = "0s"
         [indexes.corp]
@@ -289,7 +460,13 @@ def test_whole_file(load: Load, tmp_path: Path) -> None:
             IndexSettings(
                 name="public",
                 url="https://index.example/simple/",
-                file_hosts=("files.example", "cdn.example:8443", "[2001:db8::1]:443"),
+                file_hosts=(
+                    "files.example",
+                    "cdn.example:8443",
+                    "[2001:db8::1]:443",
+                    "10.0.0.0/8",
+                    "fd00::/8",
+                ),
                 page_ttl_s=60,
                 stale_if_error_s=0,
             ),
@@ -419,6 +596,9 @@ def test_every_fault_at_once(faults: Faults) -> None:
         ('[indexes.a]\npath = "x"\npage_ttl = "1m"', "indexes.a.page_ttl"),
         ('[indexes.a]\npath = "x"\ninternal = false', "indexes.a.internal"),
         ('[indexes.a]\nurl = "https://i.example/"\nfile_hosts = ["*.example"]', "indexes.a.file_hosts"),
+        ('[indexes.a]\nurl = "https://i.example/"\nfile_hosts = ["10.0.0.1/8"]', "indexes.a.file_hosts"),
+        ('[indexes.a]\nurl = "https://i.example/"\nfile_hosts = ["10.0.0.0/33"]', "indexes.a.file_hosts"),
+        ('[indexes.a]\nurl = "https://i.example/"\nfile_hosts = ["f.example/8"]', "indexes.a.file_hosts"),
         (
             '[indexes.a]\nurl = "https://i.example/"\nfile_hosts = ["https://f.example"]',
             "indexes.a.file_hosts",

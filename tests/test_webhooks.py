@@ -310,9 +310,7 @@ def test_webhook_through_the_stack(
     assert stack.api("POST", "/rules", hold, dry_run="true").status == 200
     stack.add_rule(**hold)
     eventually(lambda: stack.file("demo", wheel.filename).status == 403, within_s=5)
-    eventually(
-        lambda: service.types == ["rule.added", "review.opened"], within_s=10, what=str(service.types)
-    )
+    eventually(lambda: service.types == ["rule.added", "review.opened"], within_s=10, what=str(service.types))
     (exposed,) = service.events[0]["data"]["exposure"]["items"]
     assert (exposed["client"], exposed["filename"]) == ("127.0.0.1", wheel.filename)
     assert (exposed["verdict"], service.events[1]["data"]["exposure"]) == ("allow", None)
