@@ -217,7 +217,10 @@ class Proxy(Host):
             return False
         is_tunnel = request.method == "CONNECT"
         url = urlsplit(f"//{request.target}" if is_tunnel else request.target)
-        host = self._routes[url.hostname or ""]
+        host = self._routes.get(url.hostname or "")
+        if host is None:
+            connection.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+            return False
         with socket.create_connection((host.address, host.port)) as onward:
             self._open.add(onward)
             if is_tunnel:

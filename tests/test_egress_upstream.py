@@ -713,11 +713,11 @@ def test_proxy_leads_nobody_inside(host: Host, monkeypatch: pytest.MonkeyPatch, 
     """A name that leads inside is not asked for through a proxy either; one that only the proxy knows is its affair."""
     resolve_only(monkeypatch, {"files.example": [address]})
     host.answers[PAGE] = reply(b"page")
-    with Proxy({"index.example": host, "unknown.example": host}) as proxy:
+    with Proxy({"index.example": host}) as proxy:
         with Fetcher([index_at(host, url=URL)], egress=by_proxy(through(proxy))) as fetcher:
             assert fetcher.file("https://files.example/x").kind == "refused"
             assert proxy.asked == []
-            fetcher.file("https://unknown.example/x")
+            assert fetcher.file("https://unknown.example/x").cause == "the proxy answered 502"
         assert [one.target for one in proxy.asked] == ["unknown.example:443"]
 
 
