@@ -333,11 +333,15 @@ class Fetcher:
         self._thread.join(20)
         self._folder.cleanup()
 
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection of one's own."""
+        return _Connection(self._socket)
+
     def ask(
         self, path: str, headers: Mapping[str, str], *, method: str = "GET", body: bytes | None = None
     ) -> Got:
         """What it answers to any request."""
-        connection = _Connection(self._socket)
+        connection = self.connect()
         try:
             connection.request(method, path, headers=dict(headers), body=body)
             answer = connection.getresponse()
