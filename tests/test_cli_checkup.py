@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 import pytest
-import trustme
 
 from decider.cli.checkup import Finding, checkup
 from decider.settings import IndexSettings, RepositorySettings, Settings
@@ -17,12 +16,10 @@ from tests.uploads import make_wheel
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     (tmp_path / "packages").mkdir()
-    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     return Settings(
         data_dir=str(tmp_path / "var"),
         listen_port=free_port(),
         internal_port=free_port(),
-        ca_file=str(tmp_path / "ca.pem"),
         indexes=(IndexSettings(name="internal", path=str(tmp_path / "packages")),),
         repositories=(RepositorySettings(name="default", indexes=("internal",)),),
         config_file=str(tmp_path / "decider.toml"),
@@ -114,18 +111,12 @@ def test_store_that_is_away(settings: Settings) -> None:
 
 def test_configuration_that_nginx_refuses(settings: Settings, tmp_path: Path) -> None:
     """What nginx says of its configuration is passed on, and the other parts are looked at all the same."""
-    (tmp_path / "ca.pem").write_text("no certificate")
-    findings = checkup(settings)
+    (tmp_path / "tls.pem").write_text("no certificate")
+    bad = changed(settings, tls_certificate=str(tmp_path / "tls.pem"), tls_key=str(tmp_path / "tls.pem"))
+    findings = checkup(bad)
     assert levels(findings)["nginx"] == "error"
-    assert "ca.pem" in next(finding.detail for finding in findings if finding.part == "nginx")
+    assert "tls.pem" in next(finding.detail for finding in findings if finding.part == "nginx")
     assert levels(findings)["store"] == "ok"
-
-
-def test_no_authorities(settings: Settings) -> None:
-    """Without anything to verify indexes by nothing could start: an error that names the key."""
-    findings = checkup(changed(settings, ca_file=None))
-    assert findings[-1].level == "error"
-    assert "ca_file" in findings[-1].detail
 
 
 def test_data_dir_that_cannot_be(settings: Settings, tmp_path: Path) -> None:

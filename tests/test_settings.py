@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pypi_simple
 import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -282,7 +284,7 @@ def test_proxy_urls(proxy: str, spelled: str) -> None:
 )  # fmt: skip
 def test_faulty_proxies(faults: Faults, load: Load, proxy: str) -> None:
     """What is no HTTP proxy is a fault under its key, in the words of which no password is."""
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match=r"must|holds|host|port|URL") as caught:
         parse_proxy_url(proxy)
     assert "s3cr" not in str(caught.value)
     if proxy:
@@ -316,8 +318,10 @@ def test_egress_faults(faults: Faults, line: str, key: str) -> None:
 def test_certificates_of_an_index(load: Load, faults: Faults, tmp_path: Path) -> None:
     """An index may have authorities and a client certificate of its own, beside the configuration; a key belongs to it."""
     (tmp_path / "etc").mkdir()
-    for name in ("ca.pem", "me.pem", "me.key"):
-        (tmp_path / "etc" / name).touch()
+    pair = trustme.CA().issue_cert("me.example")
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "etc" / "ca.pem"))
+    pair.cert_chain_pems[0].write_to_path(str(tmp_path / "etc" / "me.pem"))
+    pair.private_key_pem.write_to_path(str(tmp_path / "etc" / "me.key"))
     table = "[indexes.a]\nurl = 'https://i.example/'\n"
     files = "ca_file = 'ca.pem'\nclient_certificate = 'me.pem'\nclient_key = 'me.key'"
     index = load(table + files).indexes[0]
@@ -331,6 +335,32 @@ def test_certificates_of_an_index(load: Load, faults: Faults, tmp_path: Path) ->
         ("indexes.a.ca_file", "indexes.a.client_certificate", "indexes.a.client_key"),
         "is no file that can be read",
     )
+
+
+def test_certificates_that_cannot_be_used(faults: Faults, tmp_path: Path) -> None:
+    """What TLS could not use is a fault before anything starts, or is taken over: the fetcher could not go on with it."""
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    pair, other = (trustme.CA().issue_cert("me.example") for _ in range(2))
+    pair.cert_chain_pems[0].write_to_path(str(etc / "me.pem"))
+    pair.private_key_pem.write_to_path(str(etc / "me.key"))
+    other.private_key_pem.write_to_path(str(etc / "other.key"))
+    (etc / "junk.pem").write_text("junk")
+    key = serialization.load_pem_private_key(pair.private_key_pem.bytes(), None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"x"),
+    )
+    (etc / "locked.key").write_bytes(locked)
+    table = "[indexes.a]\nurl = 'https://i.example/'\n"
+    no_certificate = "holds no certificate: must be a PEM file"
+    for bad in ("junk.pem", "me.key"):
+        assert faults(f"ca_file = '{bad}'\n{table}") == {"ca_file": no_certificate}
+        assert faults(f"{table}ca_file = '{bad}'") == {"indexes.a.ca_file": no_certificate}
+    for certificate, key_file in (("me.pem", "other.key"), ("me.pem", "locked.key"), ("junk.pem", "me.key")):
+        found = faults(f"{table}client_certificate = '{certificate}'\nclient_key = '{key_file}'")
+        assert found == {"indexes.a.client_key": "is no PEM key of client_certificate, without a passphrase"}
 
 
 @pytest.mark.parametrize("key", ["ca_file", "client_certificate", "client_key", "proxy", "file_hosts"])
@@ -349,7 +379,7 @@ def test_missing_authorities(
     assert "none was found" in faults(table)["ca_file"]
     assert "none was found" in faults("[indexes.a]\npath = 'x'\n[webhook]\nurl = 'https://x/'")["ca_file"]
     assert load("[indexes.a]\nurl = 'http://i.example/'\n[indexes.b]\npath = 'x'").ca_file is None
-    (tmp_path / "etc" / "ca.pem").touch()
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "etc" / "ca.pem"))
     assert load(table + "ca_file = 'ca.pem'").ca_file is None
 
 
@@ -415,7 +445,7 @@ def test_faulty_credentials(load: Load, tmp_path: Path, line: str) -> None:
 def test_whole_file(load: Load, tmp_path: Path) -> None:
     """A file says everything; relative paths count from its folder."""
     (tmp_path / "etc").mkdir()
-    (tmp_path / "etc" / "ca.pem").touch()
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "etc" / "ca.pem"))
     settings = load(
         """
         listen = "[::]:80"
