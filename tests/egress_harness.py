@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -32,15 +32,15 @@ __all__ = [
     "Reply",
     "Request",
     "broken",
+    "chunked",
     "redirect",
     "reply",
     "resolve_only",
-    "chunked",
 ]
 
 HOST = "127.0.0.1"
 #: What an upstream may say that nobody may hear of.
-HOSTILE_HEADERS = {
+HOSTILE_HEADERS: Mapping[str, str] = {
     "X-Accel-Redirect": "/-/secret",
     "X-Accel-Expires": "99999",
     "X-Accel-Buffering": "no",
@@ -83,10 +83,17 @@ class Reply:
     is_kept: bool = False  #: whether the connection goes on
 
 
-def reply(body: bytes = b"", status: str = "200 OK", *, is_kept: bool = True, **headers: str | None) -> Reply:
+def reply(
+    body: bytes = b"",
+    status: str = "200 OK",
+    *,
+    is_kept: bool = True,
+    headers: Mapping[str, str | None] = MappingProxyType({}),
+    **named: str | None,
+) -> Reply:
     """A proper answer; keyword names become headers, of which None leaves one out."""
-    given: dict[str, str | None] = {"Content-Length": str(len(body))}
-    given |= {name.replace("_", "-"): value for name, value in headers.items()}
+    given = {"Content-Length": str(len(body)), **headers}
+    given |= {name.replace("_", "-"): value for name, value in named.items()}
     lines = [
         f"HTTP/1.1 {status}",
         *(f"{name}: {value}" for name, value in given.items() if value is not None),
@@ -381,7 +388,7 @@ def resolve_only(monkeypatch: pytest.MonkeyPatch, names: Mapping[str, Iterable[s
     """Have names lead where `names` says, and others nowhere; the list fills with what was asked for."""
     asked: list[str] = []
 
-    async def addresses(host: str, port: int, family: int) -> list[tuple[int, str]]:  # noqa: ARG001, RUF029 (as it stands)
+    async def addresses(host: str, port: int, family: int) -> list[tuple[int, str]]:  # noqa: ARG001 (as it stands)
         asked.append(host)
         if host not in names:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")

@@ -80,10 +80,11 @@ def test_other_digests(host: Host, fetcher: Fetcher, algorithm: str) -> None:
 
 def test_headers(host: Host, fetcher: Fetcher) -> None:
     """Of the host's headers a date passes, and where the page states no digest an ETag; nothing else, and nothing unread."""
-    hostile: dict[str, str | None] = dict(HOSTILE_HEADERS) | {
+    hostile = {
+        **HOSTILE_HEADERS,
         "ETag": '"theirs"', "Last-Modified": "Sun, 22 Nov 2026 13:00:00 +0100", "Content-Type": "text/html", "Content-Encoding": "br",
     }  # fmt: skip
-    host.answers["/x"] = reply(SMALL, **hostile)
+    host.answers["/x"] = reply(SMALL, headers=hostile)
     got = fetcher.file(f"{host.url}x", expect(SMALL))
     headers = {name: value for name, value in got.headers.items() if name not in {"date", "server"}}
     assert headers == {

@@ -4,9 +4,10 @@ import socket
 import ssl
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -557,7 +558,7 @@ def test_own_host_is_not_own_origin(host: Host) -> None:
         ("https://i.example/x", True), ("https://I.example:443/x", True), ("http://i.example/x", False),
         ("http://i.example:443/x", False), ("https://i.example:8443/x", False), ("https://j.example/x", False),
     ):  # fmt: skip
-        assert own.is_own(upstream.urlsplit(url)) is is_own
+        assert own.is_own(urlsplit(url)) is is_own
 
 
 def test_cookies_are_not_kept(host: Host, fetcher: Fetcher) -> None:

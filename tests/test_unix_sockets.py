@@ -25,7 +25,7 @@ def test_socket_in_a_deep_folder(tmp_path: Path) -> None:
 def test_nobody_there(tmp_path: Path) -> None:
     """Where nothing listens, or there is no such folder, the error has the socket's name, and no path."""
     for path in (tmp_path / "some.sock", tmp_path / "absent" / "some.sock"):
-        with pytest.raises(HTTPError, match="some.sock: No such file or directory") as caught:
+        with pytest.raises(HTTPError, match=r"some\.sock: No such file or directory") as caught:
             UnixPool(path, connections=1).request("GET", "/", retries=False)
         assert str(tmp_path) not in str(caught.value)
 
