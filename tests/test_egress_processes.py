@@ -96,8 +96,11 @@ def test_fetches(start: Callable[[], Running], host: Host) -> None:
         assert (found.st_uid, found.st_gid) == (user.uid, user.gid)
         pid = running.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children")
-        workers = eventually(lambda: len(found := children.read_text().split()) == 2 and found, within_s=10)
-        assert {Path(f"/proc/{worker}").stat().st_uid for worker in workers} == {user.uid}
+
+        def owners() -> list[int]:
+            return [Path(f"/proc/{worker}").stat().st_uid for worker in children.read_text().split()]
+
+        eventually(lambda: owners() == [user.uid] * 2, within_s=10)
 
 
 def test_reload(start: Callable[[], Running], settings: Settings, host: Host) -> None:

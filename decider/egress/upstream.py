@@ -41,7 +41,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _READ_REST_BYTES = 16 * 1024  #: of a redirect, to use its connection again
 
 # (!) The library reads answers leniently (bare line feeds, folded headers, blanks before a colon) unless it debugs. There
-# is no other switch. tests/test_egress_attacks.py shows what is refused with it.
+# is no other switch. tests/test_egress_upstream.py shows what is refused with it.
 aiohttp_parser.DEBUG = True
 
 Answer = aiohttp.ClientResponse
