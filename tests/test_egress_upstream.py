@@ -466,7 +466,8 @@ def test_no_tls_where_it_is_wanted(host: Host, tls: Tls, monkeypatch: pytest.Mon
     monkeypatch.setattr(pages, "HEAD_WITHIN_S", 0.5)
     with Fetcher([index_at(host, url=f"https://index.example:{host.port}/")], ca_file=tls.ca_file) as fetcher:
         assert fetcher.page().kind in {"away", "timeout"}
-    assert host.asked == []
+    # What it may have read are the random bytes of a TLS hello.
+    assert not any("simple" in repr(one) or "decider" in repr(one) for one in host.asked)
 
 
 @pytest.mark.usefixtures("named")
