@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -40,7 +40,7 @@ __all__ = [
 
 HOST = "127.0.0.1"
 #: What an upstream may say that nobody may hear of.
-HOSTILE_HEADERS = {
+HOSTILE_HEADERS: Mapping[str, str] = {
     "X-Accel-Redirect": "/-/secret",
     "X-Accel-Expires": "99999",
     "X-Accel-Buffering": "no",
@@ -83,10 +83,17 @@ class Reply:
     is_kept: bool = False  #: whether the connection goes on
 
 
-def reply(body: bytes = b"", status: str = "200 OK", *, is_kept: bool = True, **headers: str | None) -> Reply:
+def reply(
+    body: bytes = b"",
+    status: str = "200 OK",
+    *,
+    is_kept: bool = True,
+    headers: Mapping[str, str | None] = MappingProxyType({}),
+    **named: str | None,
+) -> Reply:
     """A proper answer; keyword names become headers, of which None leaves one out."""
-    given: dict[str, str | None] = {"Content-Length": str(len(body))}
-    given |= {name.replace("_", "-"): value for name, value in headers.items()}
+    given = {"Content-Length": str(len(body)), **headers}
+    given |= {name.replace("_", "-"): value for name, value in named.items()}
     lines = [
         f"HTTP/1.1 {status}",
         *(f"{name}: {value}" for name, value in given.items() if value is not None),
@@ -333,11 +340,15 @@ class Fetcher:
         self._thread.join(20)
         self._folder.cleanup()
 
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection of one's own."""
+        return _Connection(self._socket)
+
     def ask(
         self, path: str, headers: Mapping[str, str], *, method: str = "GET", body: bytes | None = None
     ) -> Got:
         """What it answers to any request."""
-        connection = _Connection(self._socket)
+        connection = self.connect()
         try:
             connection.request(method, path, headers=dict(headers), body=body)
             answer = connection.getresponse()

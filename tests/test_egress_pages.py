@@ -39,8 +39,8 @@ def fetcher(host: Host) -> Iterator[Fetcher]:
 
 def test_page_and_list(host: Host, fetcher: Fetcher) -> None:
     """A project's page and the project list pass, with where they were found, when they were sent, and how long they live."""
-    sent = {"Content_Type": JSON, "ETag": '"a"', "Date": "Sun, 22 Nov 2026 12:00:00 GMT"}
-    host.answers |= {PAGE: reply(b"page", **sent), "/simple/": reply(b"list", **sent)}
+    sent = {"Content-Type": JSON, "ETag": '"a"', "Date": "Sun, 22 Nov 2026 12:00:00 GMT"}
+    host.answers |= {PAGE: reply(b"page", headers=sent), "/simple/": reply(b"list", headers=sent)}
     for path, body in (("demo/", b"page"), ("", b"list")):
         got = fetcher.page(path)
         assert (got.status, got.body) == (200, body)
@@ -56,8 +56,7 @@ def test_page_and_list(host: Host, fetcher: Fetcher) -> None:
 
 def test_no_header_of_an_index_steers(host: Host, fetcher: Fetcher) -> None:
     """Nothing that an index sends besides steers nginx, the decider or a client."""
-    hostile: dict[str, str | None] = dict(HOSTILE_HEADERS)
-    host.answers[PAGE] = reply(b"page", **hostile, Content_Type="text/html")
+    host.answers[PAGE] = reply(b"page", headers=HOSTILE_HEADERS, Content_Type="text/html")
     got = fetcher.page()
     assert got.body == b"page"
     assert set(got.headers) == {
@@ -99,7 +98,7 @@ def test_how_long_a_page_is_kept(host: Host, fetcher: Fetcher, cache_control: st
 @pytest.mark.parametrize("status", ["404 Not Found", "410 Gone"])
 def test_absence(host: Host, fetcher: Fetcher, status: str) -> None:
     """404 and 410 say that there is no such project; nginx keeps that for a minute, or the page_ttl where that is less."""
-    host.answers[PAGE] = reply(b"<script>", status, **HOSTILE_HEADERS)
+    host.answers[PAGE] = reply(b"<script>", status, headers=HOSTILE_HEADERS)
     got = fetcher.page()
     assert (got.status, got.body) == (404, b"")
     assert got.headers["x-accel-expires"] == str(NEGATIVE_TTL_S)
@@ -143,26 +142,24 @@ def test_gzip(host: Host, fetcher: Fetcher) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "encoding", "kind", "why"),
+    ("body", "encoding", "why"),
     [
-        (b"page", "gzip", "malformed", "its page's gzip encoding is broken"),
-        (gzip.compress(b"page") + gzip.compress(b"more"), "gzip", "malformed", "something follows"),
-        (gzip.compress(b"page") + b"\0" * 10, "gzip", "malformed", "something follows"),
-        (gzip.compress(b"page" * 1000)[:-9], "gzip", "away", "ended early"),
-        (zlib.compress(b"page"), "deflate", "malformed", "not asked for"),
-        (b"page", "br", "malformed", "not asked for"),
-        (b"page", "zstd", "malformed", "not asked for"),
-        (b"page", "gzip, gzip", "malformed", "not asked for"),
-        (b"page", "\xff", "malformed", "not asked for"),
+        (b"page", "gzip", "its page's gzip encoding is broken"),
+        (gzip.compress(b"page") + gzip.compress(b"more"), "gzip", "something follows"),
+        (gzip.compress(b"page") + b"\0" * 10, "gzip", "something follows"),
+        (gzip.compress(b"page" * 1000)[:-9], "gzip", "ended early"),
+        (zlib.compress(b"page"), "deflate", "not asked for"),
+        (b"page", "br", "not asked for"),
+        (b"page", "zstd", "not asked for"),
+        (b"page", "gzip, gzip", "not asked for"),
+        (b"page", "\xff", "not asked for"),
     ],
 )
-def test_unreadable_encoding(
-    host: Host, fetcher: Fetcher, body: bytes, encoding: str, kind: str, why: str
-) -> None:
+def test_unreadable_encoding(host: Host, fetcher: Fetcher, body: bytes, encoding: str, why: str) -> None:
     """Bytes that their Content-Encoding does not describe wholly are no page: nothing is left out silently."""
     host.answers[PAGE] = reply(body, Content_Encoding=encoding)
     got = fetcher.page()
-    assert (got.status, got.kind) == (502, kind)
+    assert (got.status, got.kind) == (502, "away" if "early" in why else "malformed")
     assert why in got.cause
 
 

@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -465,7 +466,8 @@ def test_no_tls_where_it_is_wanted(host: Host, tls: Tls, monkeypatch: pytest.Mon
     monkeypatch.setattr(pages, "HEAD_WITHIN_S", 0.5)
     with Fetcher([index_at(host, url=f"https://index.example:{host.port}/")], ca_file=tls.ca_file) as fetcher:
         assert fetcher.page().kind in {"away", "timeout"}
-    assert host.asked == []
+    # What it may have read are the random bytes of a TLS hello.
+    assert not any("simple" in repr(one) or "decider" in repr(one) for one in host.asked)
 
 
 @pytest.mark.usefixtures("named")
@@ -557,7 +559,7 @@ def test_own_host_is_not_own_origin(host: Host) -> None:
         ("https://i.example/x", True), ("https://I.example:443/x", True), ("http://i.example/x", False),
         ("http://i.example:443/x", False), ("https://i.example:8443/x", False), ("https://j.example/x", False),
     ):  # fmt: skip
-        assert own.is_own(upstream.urlsplit(url)) is is_own
+        assert own.is_own(urlsplit(url)) is is_own
 
 
 def test_cookies_are_not_kept(host: Host, fetcher: Fetcher) -> None:

@@ -133,6 +133,11 @@ def test_deployed_example_explains_every_key(load: Load, tmp_path: Path) -> None
     for name in ("tls.pem", "tls.key"):
         (tmp_path / "etc" / name).touch()
     (tmp_path / "etc" / "webhook.secret").write_text("secret\n", encoding="utf-8")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "etc" / "corp-ca.pem"))
+    certificate = authority.issue_cert("decider.example")
+    certificate.private_key_pem.write_to_path(str(tmp_path / "etc" / "decider.key"))
+    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "etc" / "decider.pem"))
     lines = DEPLOYED.read_text(encoding="utf-8").splitlines()
     text = "\n".join(
         line.removeprefix("#") if line.startswith(("#[", "#")) and line[1:2] != " " else line
@@ -144,11 +149,13 @@ def test_deployed_example_explains_every_key(load: Load, tmp_path: Path) -> None
         "listen", "internal_listen", "data_dir", "store", "workers", "nginx_workers", "grace", "max_policy_age", "public_url",
         "public_metrics", "read_access", "tls_certificate", "tls_key", "trusted_proxies", "max_requests_per_s",
         "max_connections", "files_cache_size", "files_cache_inactive", "cache_dir", "pages_cache_size",
-        "indexes_cache_size", "ca_file", "indexes", "repositories", "webhook", "usage",
+        "indexes_cache_size", "ca_file", "indexes", "repositories", "webhook", "usage", "egress",
     }  # fmt: skip
     assert set().union(*document["indexes"].values()) == {
-        "path", "url", "file_hosts", "credentials_file", "page_ttl", "stale_if_error", "internal",
+        "path", "url", "file_hosts", "credentials_file", "page_ttl", "stale_if_error", "internal", "ca_file",
+        "client_certificate", "client_key", "proxy",
     }  # fmt: skip
+    assert set(document["egress"]) == {"proxy", "no_proxy", "max_file_size"}
     assert set(document["repositories"]["default"]) == {"indexes", "refused_files"}
     default = load()
     assert (loaded.listen, loaded.internal_listen) == (default.listen, default.internal_listen)
