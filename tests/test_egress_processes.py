@@ -116,8 +116,13 @@ def test_another_takes_over(start: Callable[[], Running], settings: Settings, ho
         )
         second = Running(moved)
         try:
-            asked = second.ask("/page/public/demo/", X_Decider_Source=f"{host.url}other/")
-            assert asked == (200, b"page")
+            # Until it is there the old one answers.
+            eventually(
+                lambda: (
+                    second.ask("/page/public/demo/", X_Decider_Source=f"{host.url}other/") == (200, b"page")
+                ),
+                within_s=20,
+            )
             assert first.process.poll() is None
             going_on.set()
             assert slow.result(10) == (200, b"page")
