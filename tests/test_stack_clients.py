@@ -157,6 +157,44 @@ def test_tokens_stay_off_the_disk(closed: Stack, wheel: Distribution) -> None:
             assert not any(trace in file.read_bytes() for trace in traces), file
 
 
+def test_other_sites_do_not_read_with_a_token(closed: Stack, wheel: Distribution) -> None:
+    """Where reading takes a token no answer lets another site's script read it: no yes, no 401, no OPTIONS, no refusal."""
+    local = closed.drop(make_wheel("local", "1.0"), "local").name
+    origin = {"Origin": "https://app.example", "Access-Control-Request-Method": "GET"}
+    right = {**origin, **bearer(ADMIN_TOKEN)}
+    eventually(
+        lambda: closed.get(f"/files/local/{local}", bearer(ADMIN_TOKEN)).status == 200, within_s=PROMISE_S
+    )
+    file = f"/files/demo/{wheel.filename}"
+    asked = {
+        "/simple/": 200,
+        "/simple/demo/": 200,
+        "/simple/Demo/": 301,
+        "/simple/absent/": 404,
+        file: 200,
+        f"{file}.metadata": 200,
+        f"/files/local/{local}": 200,
+        f"/files/local/{local}.metadata": 200,
+        "/pypi/demo/json": 200,
+        "/why/demo": 200,
+    }
+    for path, status in asked.items():
+        # Twice: from where it was made, and from the caches.
+        answers = [closed.get(path, right), closed.get(path, right), closed.get(path, origin)]
+        assert [one.status for one in answers] == [status, status, 301 if status == 301 else 401], path
+        answers.append(closed.get(path, origin, method="OPTIONS"))
+        assert (answers[-1].status, answers[-1].headers["Allow"]) == (204, "GET, HEAD, OPTIONS")
+        answers.append(closed.get(path, right, method="POST"))
+        etag = answers[0].headers["ETag"]
+        if etag:
+            answers.append(closed.get(path, {**right, "If-None-Match": etag}))
+            assert answers[-1].status == 304
+        for answer in answers:
+            assert not [name for name in answer.headers if name.lower().startswith("access-control-")], path
+    ranged = closed.get(file, {**right, "Range": f"bytes={len(wheel.data)}-"})
+    assert (ranged.status, ranged.headers["Access-Control-Allow-Origin"]) == (416, None)
+
+
 def test_installers_read_with_a_token(closed: Stack, tmp_path: Path) -> None:
     """pip and uv install with the token in the index URL."""
     secret = make_token(closed, "ci")
