@@ -394,9 +394,17 @@ def assert_few_rulesets_at_once(stack: Stack) -> None:
             made.sendall(head.format(client).encode())
             return made
 
-        begun = [begin("192.0.2.7") for _ in range(20)]
-        other = begin("192.0.2.8")
-        eventually(lambda: len(select.select(begun, [], [], 0)[0]) == 16, within_s=5, what="sixteen answers")
-        answered = select.select([*begun, other], [], [], 0)[0]
-        assert [one.recv(12) for one in answered] == [b"HTTP/1.1 429"] * 16
-        assert other not in answered
+        for one, others in (
+            (["192.0.2.7", "::ffff:192.0.2.7"], "192.0.2.8"),
+            ([f"2001:db8::{number:x}:1" for number in range(20)], "2001:db8:0:1::1"),
+        ):
+            begun = [begin(one[number % len(one)]) for number in range(20)]
+            other = begin(others)
+            eventually(
+                lambda begun=begun: len(select.select(begun, [], [], 0)[0]) == 16,  # type: ignore[misc]
+                within_s=5,
+                what="sixteen answers",
+            )
+            answered = select.select([*begun, other], [], [], 0)[0]
+            assert [one.recv(12) for one in answered] == [b"HTTP/1.1 429"] * 16
+            assert other not in answered

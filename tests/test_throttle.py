@@ -45,7 +45,13 @@ def test_others_are_not_affected() -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("2001:db8::1", "2001:db8::ffff:2"), ("::ffff:192.0.2.1", "::FFFF:c000:201"), ("nonsense", "nonsense")],
+    [
+        ("2001:db8::1", "2001:db8::ffff:2"),
+        ("2001:db8::1", "2001:0DB8:0:0:f::"),
+        ("::ffff:192.0.2.1", "::FFFF:c000:201"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("nonsense", "nonsense"),
+    ],
 )
 def test_same_client(one: str, other: str) -> None:
     """One host's IPv6 network, and two spellings of an address, count as one."""
@@ -54,7 +60,7 @@ def test_same_client(one: str, other: str) -> None:
     assert failures.wait_s(other, at=NOW) == WINDOW_S
 
 
-@pytest.mark.parametrize("other", ["2001:db8:0:1::1", "::ffff:192.0.2.2"])
+@pytest.mark.parametrize("other", ["2001:db8:0:1::1", "::ffff:192.0.2.2", "192.0.2.2", "::192.0.2.1"])
 def test_other_client(other: str) -> None:
     """Another IPv6 network, and another mapped IPv4 address, count on their own."""
     failures = FailedLogins(None)

@@ -79,11 +79,13 @@ def _place(client: str) -> tuple[bytes, int]:
 
 
 def _network(client: str) -> str:
-    """The address, or for IPv6 its /64: one host has all of it to choose from."""
+    """The address, or for IPv6 its /64: one host has all of it to choose from (as nginx has it, nginx/clients.conf)."""
     try:
         address = ipaddress.ip_address(client)
     except ValueError:
         return client
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
-        return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
-    return str(address)
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
