@@ -241,16 +241,19 @@ def test_decisions_are_in_memory(settings: Settings, monkeypatch: pytest.MonkeyP
     assert decisions_folder(by_token) is not None
 
 
-@pytest.mark.parametrize(
-    ("memory", "size", "zone_mb"), [(64 << 20, 32 << 20, 1), (8 << 30, 512 << 20, 13)], ids=["small", "large"]
-)
+@pytest.mark.parametrize(("read_access", "entry"), [("open", 5 << 10), ("token", 12 << 10)])
+@pytest.mark.parametrize("memory", [6 << 20, 64 << 20, 8 << 30])
 def test_decisions_leave_memory_to_others(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, memory: int, size: int, zone_mb: int
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, memory: int, read_access: str, entry: int
 ) -> None:
-    """Decisions take at most half of what the file system in memory holds, by size and by number, and half a gigabyte."""
+    """Decisions take at most half of what the file system in memory holds, and half a gigabyte: by size, and by number,
+    with tokens in their keys or without."""
     monkeypatch.setattr(caches, "_total_bytes", lambda _: memory)
-    space = cache_space(settings)
-    assert (space.decisions_size, space.decisions_zone_mb) == (size, zone_mb)
+    space = cache_space(changed(settings, read_access=read_access))
+    assert space.decisions_size == min(memory // 2, 512 << 20)
+    # 8,000 keys in a megabyte (https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_cache_path).
+    keys = space.decisions_zone_kb * 8000 / 1024
+    assert keys * entry == pytest.approx(space.decisions_size, rel=0.2)
     assert space.min_free == min(memory // 20, 1 << 30)
 
 

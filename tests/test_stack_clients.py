@@ -1,6 +1,7 @@
 """Who clients are and what they may: tokens for reading, TLS, addresses behind a balancer, fair shares."""
 
 import http.client
+import json
 import select
 import shutil
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.conftest import running
 from tests.fake_index import FakeIndex
 from tests.stack import ADMIN_TOKEN, PIP_ACCEPT, PROMISE_S, Answer, Stack, eventually, source_environment
 from tests.uploads import Distribution, make_wheel
@@ -51,6 +53,14 @@ def closed(own_index: FakeIndex, new_stack: Callable[..., Stack], wheel: Distrib
     stack = new_stack(index_url=own_index.url, top=READER)
     stack.start()
     return stack
+
+
+@pytest.fixture(scope="module")
+def shared_closed(shared_index: FakeIndex) -> Iterator[Stack]:
+    """The same for tests that leave nothing behind."""
+    shared_index.add("demo", make_wheel("demo", "1.0"))
+    with running(Stack(index_url=shared_index.url, top=READER)) as stack:
+        yield stack
 
 
 def make_token(stack: Stack, name: str, role: str = "reader") -> str:
@@ -155,6 +165,60 @@ def test_tokens_stay_off_the_disk(closed: Stack, wheel: Distribution) -> None:
     for file in closed.folder.rglob("*"):
         if file.is_file():
             assert not any(trace in file.read_bytes() for trace in traces), file
+
+
+READING = (
+    "/simple/",
+    "/simple/demo/",
+    "/files/demo/x-1.0.tar.gz",
+    "/pypi/demo/json",
+    "/why/demo",
+    "/api/v1/rules",
+)
+
+
+@pytest.mark.parametrize("path", [*READING, "/nothing", "/healthz"])
+def test_one_authorization_of_a_kilobyte(shared_closed: Stack, path: str) -> None:
+    """An Authorization of up to 1,024 bytes is read, a longer one is 400 at nginx, and so are two of them; in our words."""
+    head = f"GET {path} HTTP/1.1\r\nHost: x\r\n"
+    right = f"Bearer {ADMIN_TOKEN}"
+    for length, is_read in ((1024, True), (1025, False), (2000, False), (15_000, False), (20_000, False)):
+        value = f"Bearer{' ' * (length - len(ADMIN_TOKEN) - 6)}{ADMIN_TOKEN}"
+        assert len(value) == length
+        answer = shared_closed.raw(f"{head}Authorization: {value}\r\nConnection: close\r\n\r\n".encode())
+        said, _, body = answer.partition(b"\r\n\r\n")
+        assert said.startswith((b"HTTP/1.1 200", b"HTTP/1.1 404") if is_read else b"HTTP/1.1 400"), (
+            length,
+            said,
+        )
+        if not is_read:
+            assert b"\r\nContent-Type: application/problem+json\r\n" in said
+            assert (json.loads(body)["status"], "1 kB" in json.loads(body)["detail"]) == (400, True)
+    for first, second in ((right, right), (right, "Bearer wrong"), ("Bearer wrong", right), (right, "")):
+        two = f"Authorization: {first}\r\nauthorization: {second}\r\nConnection: close\r\n\r\n"
+        said, _, body = shared_closed.raw(f"{head}{two}".encode()).partition(b"\r\n\r\n")
+        assert said.startswith(b"HTTP/1.1 400"), (first, second)
+        assert b"\r\nContent-Type: application/problem+json\r\n" in said
+        assert json.loads(body)["status"] == 400
+
+
+def test_decisions_fit_into_little_memory(
+    own_index: FakeIndex, new_stack: Callable[..., Stack], wheel: Distribution
+) -> None:
+    """However many decisions with long names and long headers come, a small /dev/shm does not run full, and the right
+    token has an answer each time."""
+    in_little = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=6m tmpfs /dev/shm && exec "$@"', "sh")
+    if subprocess.run([*in_little, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("takes a user who may mount")
+    stack = new_stack(index_url=own_index.url, top=READER, run_by=in_little)
+    stack.start()
+    head = {"Authorization": f"Bearer{' ' * 900}{ADMIN_TOKEN}"}
+    with ThreadPoolExecutor(4) as pool:
+        names = [f"demo-{number}{'-x' * 110}-1.0.tar.gz" for number in range(1200)]
+        statuses = list(pool.map(lambda name: stack.get(f"/files/demo/{name}", head).status, names))
+    assert statuses == [404] * len(names)
+    assert stack.get(f"/files/demo/{wheel.filename}", head).body == wheel.data
+    assert "No space left" not in stack.log_text(1_000_000)
 
 
 def test_other_sites_do_not_read_with_a_token(closed: Stack, wheel: Distribution) -> None:

@@ -155,7 +155,10 @@ def test_304_has_vary(world: Stack, path: str) -> None:
 
 
 def test_refusal_over_http2(own_index: FakeIndex, new_stack: Callable[..., Stack], tmp_path: Path) -> None:
-    """Over HTTP/2, which has no reason phrase, the problem body carries the refusal, under exactly its type (T95, C13)."""
+    """Over HTTP/2, which has no reason phrase, the problem body carries the refusal, under exactly its type (T95, C13).
+
+    What is refused of a header is refused of HTTP/2's, too.
+    """
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("there is no curl to speak HTTP/2")
@@ -170,10 +173,11 @@ def test_refusal_over_http2(own_index: FakeIndex, new_stack: Callable[..., Stack
     added = stack.run("rules", "add", "demo", "--action", "block", "--reason", "leaks secrets")
     assert added.returncode == 0, added.stderr
 
-    def ask() -> str:
+    def ask(*headers: str) -> str:
         url = f"https://127.0.0.1:{stack.port}/files/demo/demo-1.0-py3-none-any.whl"
         done = subprocess.run(
-            [curl, "--silent", "--include", "--http2", "--cacert", str(tmp_path / "ca.pem"), url],
+            [curl, "--silent", "--include", "--http2", "--cacert", str(tmp_path / "ca.pem"), url]
+            + [word for header in headers for word in ("--header", header)],
             capture_output=True,
             text=True,
             check=False,
@@ -190,6 +194,10 @@ def test_refusal_over_http2(own_index: FakeIndex, new_stack: Callable[..., Stack
     found = json.loads(body)
     assert (found["status"], found["title"]) == (403, "Blocked")
     assert "leaks secrets" in found["detail"]
+    for bad in (["Authorization: a", "Authorization: b"], [f"Authorization: {'x' * 1025}"]):
+        head, _, body = ask(*bad).replace("\r\n", "\n").partition("\n\n")
+        assert head.startswith("HTTP/2 400"), head
+        assert json.loads(body)["status"] == 400
 
 
 def test_page_of_30000_files(own_index: FakeIndex, new_stack: Callable[..., Stack], tmp_path: Path) -> None:
