@@ -155,16 +155,22 @@ def test_revoked(api: Api) -> None:
 
 
 def test_failed_logins(api: Api) -> None:
-    """After ten failed logins in a minute an address is told when to come back, whatever token it sends."""
-    at = {"X-Decider-Client": "192.0.2.1"}
+    """After ten failed logins in a minute wrong tokens of that address are told when to come back; right ones are not."""
+    at = {"X-Decider-Client": "2001:db8::1"}
+    near = {"X-Decider-Client": "2001:db8::ffff:1"}
     for _ in range(FAILURES):
         assert api.get("/rules", role=None, headers={**at, "Authorization": "Bearer no"}).status_code == 401
-    for secret in ("no", ADMIN_SECRET):
-        response = api.get("/rules", role=None, headers={**at, "Authorization": f"Bearer {secret}"})
+    for client in (at, near):
+        response = api.get("/rules", role=None, headers={**client, "Authorization": "Bearer no"})
         assert (response.status_code, response.headers["Retry-After"]) == (429, "60")
-    assert api.get("/rules", headers={"X-Decider-Client": "192.0.2.2"}).status_code == 200
+        assert api.get("/rules", headers=client).status_code == 200
+        admin = {**client, "Authorization": f"Bearer {ADMIN_SECRET}"}
+        assert api.get("/rules", role=None, headers=admin).status_code == 200
+        assert api.get("/rules", role=None, headers=client).status_code == 401
+    elsewhere = {"X-Decider-Client": "2001:db8:0:1::1", "Authorization": "Bearer no"}
+    assert api.get("/rules", role=None, headers=elsewhere).status_code == 401
     api.clock.pass_(seconds=60)
-    assert api.get("/rules", headers=at).status_code == 200
+    assert api.get("/rules", role=None, headers={**at, "Authorization": "Bearer no"}).status_code == 401
 
 
 def test_no_token_is_no_failed_login(api: Api) -> None:
@@ -180,7 +186,7 @@ def test_failed_logins_are_counted_without_a_folder(tmp_path: Path, caplog: pyte
         assert "logins.not_shared" in caplog.text
         for _ in range(FAILURES):
             own.get("/rules", role=None, headers={"Authorization": "Bearer no"})
-        assert own.get("/rules").status_code == 429
+        assert own.get("/rules", role=None, headers={"Authorization": "Bearer no"}).status_code == 429
 
 
 def test_log_has_no_secret(api: Api, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import select
 import shutil
 import signal
@@ -10,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from decider.web.throttle import FAILURES
 from tests.conftest import running
 from tests.fake_index import FakeIndex
 from tests.stack import ADMIN_TOKEN, PIP_ACCEPT, PROMISE_S, Answer, Stack, eventually, source_environment
@@ -48,9 +51,9 @@ def wheel(own_index: FakeIndex) -> Distribution:
 
 @pytest.fixture
 def closed(own_index: FakeIndex, new_stack: Callable[..., Stack], wheel: Distribution) -> Stack:
-    """A stack that only holders of tokens may read."""
+    """A stack that only holders of tokens may read; who asks for it may say from where."""
     assert wheel
-    stack = new_stack(index_url=own_index.url, top=READER)
+    stack = new_stack(index_url=own_index.url, top=f'{READER}\ntrusted_proxies = ["127.0.0.1"]')
     stack.start()
     return stack
 
@@ -70,6 +73,7 @@ def make_token(stack: Stack, name: str, role: str = "reader") -> str:
 def test_reading_takes_a_token(closed: Stack, wheel: Distribution) -> None:
     """Pages, lists and files are 401 without a token or with a wrong one, and 200 with one, as Basic or Bearer."""
     secret = make_token(closed, "ci")
+    addresses = map("192.0.2.{}".format, range(256))
     assert closed.get("/simple/demo/", bearer(ADMIN_TOKEN)).status == 200
     for path in (
         "/simple/",
@@ -89,7 +93,7 @@ def test_reading_takes_a_token(closed: Stack, wheel: Distribution) -> None:
             {"Authorization": "Basic !"},
             basic(""),
         ):
-            answer = closed.get(path, {"Accept": PIP_ACCEPT, **wrong})
+            answer = closed.get(path, {"Accept": PIP_ACCEPT, "X-Forwarded-For": next(addresses), **wrong})
             assert (answer.status, answer.content_type) == (401, "application/problem+json"), (path, wrong)
             assert answer.headers["WWW-Authenticate"].startswith("Basic ")
             assert answer.headers["Cache-Control"] == "no-store"
@@ -102,10 +106,11 @@ def test_explanations_take_a_token_too(closed: Stack, wheel: Distribution) -> No
     """Who may not read a refusal is not told of one at /why either: not which names there are, nor which rules."""
     secret = make_token(closed, "ci")
     rule = closed.add_rule(action="block", project="demo", reason="a secret project")
+    addresses = map("192.0.2.{}".format, range(256))
     for path in ("/why/demo", f"/why/demo/{wheel.filename}", "/default/why/Demo", "/why/absent"):
         for accept in ("text/html", "application/json"):
             for wrong in ({}, basic("wrong"), bearer("wrong")):
-                answer = closed.get(path, {"Accept": accept, **wrong})
+                answer = closed.get(path, {"Accept": accept, "X-Forwarded-For": next(addresses), **wrong})
                 assert answer.status == 401
                 assert answer.headers["WWW-Authenticate"].startswith("Basic ")
                 assert not any(word in answer.text for word in ("secret project", rule["id"], "public"))
@@ -132,12 +137,104 @@ def test_revoked_token_stops_reading(closed: Stack) -> None:
     eventually(lambda: closed.get("/simple/demo/", bearer(secret)).status == 401, within_s=PROMISE_S)
 
 
-def test_wrong_tokens_do_not_shut_out_others(closed: Stack) -> None:
-    """Many wrong tokens from an address do not keep those with right ones behind the same address from reading."""
+def kept_decisions(stack: Stack) -> int:
+    """How many decisions and refusals its nginx keeps now."""
+    found = re.search(
+        r'proxy_cache_path "(/[^"]+/decisions)"', (stack.data_dir / "run" / "nginx.conf").read_text()
+    )
+    assert found is not None
+    return sum(one.is_file() for one in Path(found[1]).rglob("*"))
+
+
+def test_wrong_tokens_do_not_shut_out_others(closed: Stack, wheel: Distribution) -> None:
+    """Ten wrong tokens a minute of an address are 401, more 429; right ones from there are read with, and the API has its
+    own ten."""
     secret = make_token(closed, "ci")
-    for number in range(30):
-        assert closed.get("/simple/demo/", bearer(f"wrong-{number}")).status == 401
+    file = f"/files/demo/{wheel.filename}"
+    here, near, far = (
+        {"X-Forwarded-For": one} for one in ("2001:db8::1", "2001:DB8:0:0:5::", "2001:db8:0:1::1")
+    )
+    # The very same ones count, too.
+    for number in range(FAILURES):
+        assert closed.get("/simple/demo/", {**here, **bearer(f"wrong-{number // 2}")}).status == 401
+    kept = kept_decisions(closed)
+    for path in (
+        "/simple/",
+        "/simple/demo/",
+        file,
+        f"{file}.metadata",
+        "/pypi/demo/json",
+        "/why/demo",
+        "/simple/x/",
+    ):
+        accept = "application/json" if path == "/why/demo" else PIP_ACCEPT
+        for number, client in enumerate((here, near, here, near)):
+            wrong = basic(f"wrong-{number}") if number % 2 else bearer(f"wrong-{number}")
+            answer = closed.get(path, {"Accept": accept, **client, **wrong})
+            assert (answer.status, answer.content_type) == (429, "application/problem+json"), path
+            assert 0 < int(answer.headers["Retry-After"]) <= 60
+            assert (answer.headers["Cache-Control"], answer.json()["status"]) == ("no-store", 429)
+            assert closed.get(path, {**client}).status == 401, "who sends none is told to"
+            right = closed.get(path, {"Accept": accept, **client, **bearer(secret)})
+            assert right.status == (404 if path == "/simple/x/" else 200)
+    assert closed.get("/simple/demo/", {**far, **bearer("wrong")}).status == 401
+    # Of six places: decisions on the right one, decisions on none and the refusals that follow; and one more refusal.
+    assert kept_decisions(closed) - kept <= 3 * 6 + 1
+    for number in range(FAILURES + 1):
+        answer = closed.get("/api/v1/rules", {**here, **bearer("wrong")})
+        assert answer.status == (401 if number < FAILURES else 429)
+        assert closed.get("/api/v1/rules", {**here, **bearer(secret)}).status == 200
+        assert closed.get(file, {**here, **bearer(secret)}).body == wheel.data
+
+
+def test_wrong_tokens_take_no_room(closed: Stack) -> None:
+    """However many wrong tokens come, what was decided for right ones is kept, and none of them is."""
+    secret = make_token(closed, "ci")
     assert closed.get("/simple/demo/", bearer(secret)).status == 200
+    kept = kept_decisions(closed)
+    for number in range(200):
+        wrong = {"X-Forwarded-For": f"192.0.2.{number}", **bearer(f"wrong-{number}")}
+        assert closed.get("/simple/demo/", wrong).status == 401
+    assert kept_decisions(closed) == kept
+
+
+def test_right_tokens_go_on_in_a_flood_of_wrong_ones(closed: Stack) -> None:
+    """While four clients send nothing but wrong tokens, as fast as they can, right ones read and call without a no."""
+    secret = make_token(closed, "ci")
+    ended = threading.Event()
+
+    def flood(number: int) -> int:
+        count = 0
+        connection = http.client.HTTPConnection("127.0.0.1", closed.port, timeout=20)
+        while not ended.is_set():
+            count += 1
+            path = "/simple/demo/" if number % 2 else "/api/v1/rules"
+            connection.request(
+                "GET", path, headers={"X-Forwarded-For": "192.0.2.1", **bearer(f"w-{number}-{count}")}
+            )
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status in {401, 429}
+        connection.close()
+        return count
+
+    with ThreadPoolExecutor(4) as pool:
+        floods = [pool.submit(flood, number) for number in range(4)]
+        try:
+            waits = []
+            for number in range(60):
+                path = "/api/v1/rules" if number % 2 else f"/files/demo/demo-{number}.tar.gz"
+                asked = time.monotonic()
+                answer = closed.get(path, {"X-Forwarded-For": "192.0.2.1", **bearer(secret)})
+                waits.append(time.monotonic() - asked)
+                assert answer.status == (200 if number % 2 else 404)
+        finally:
+            ended.set()
+        counts = [one.result() for one in floods]
+    print(
+        f"{counts} wrong ones; right ones waited for {sorted(waits)[len(waits) // 2]:.3f} s, {max(waits):.3f} s at most"
+    )
+    assert max(waits) < 5
 
 
 def test_tokens_stay_off_the_disk(closed: Stack, wheel: Distribution) -> None:
