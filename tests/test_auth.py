@@ -1,5 +1,6 @@
 """Who may call the API."""
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -171,6 +172,34 @@ def test_failed_logins(api: Api) -> None:
     assert api.get("/rules", role=None, headers=elsewhere).status_code == 401
     api.clock.pass_(seconds=60)
     assert api.get("/rules", role=None, headers={**at, "Authorization": "Bearer no"}).status_code == 401
+
+
+@pytest.mark.parametrize("query", ["", "?dry_run=true", "?dry_run=false", "?dry_run=maybe", "?x=1"])
+def test_before_a_ruleset_is_read(api: Api, query: str) -> None:
+    """What nginx is told before it reads a ruleset is what the API would say, status, headers and body; else: read it."""
+    for role in (None, *Role):
+        headers = {} if role is None else {"Authorization": f"Bearer {api.secrets[role]}"}
+        told = api.client.get(f"/-/decision/ruleset{query}", headers=headers)
+        said = api.put(f"/rulesets/feed{query}", role=role, json={"rules": []})
+        if said.status_code in {200, 422}:
+            assert told.status_code == 200
+            continue
+        assert (told.status_code, told.headers["Told"]) == (403, str(said.status_code))
+        assert json.loads(told.headers["Failed"]) == said.get_json()
+        assert told.headers["WWW-Authenticate"] == said.headers["WWW-Authenticate"]
+
+
+def test_failed_logins_before_a_ruleset_is_read(degraded: Api) -> None:
+    """Wrong tokens are counted there as everywhere, and a store that is away is 503."""
+    for number in range(FAILURES + 1):
+        told = degraded.client.get("/-/decision/ruleset", headers={"Authorization": "Bearer no"})
+        assert told.headers["Told"] == ("401" if number < FAILURES else "429")
+    assert told.headers["Retry-After"] == "60"
+    assert degraded.get("/rules", role=None, headers={"Authorization": "Bearer no"}).status_code == 429
+    assert isinstance(degraded.store, ReadOnly)
+    degraded.store.is_away = True
+    away = degraded.client.get("/-/decision/ruleset", headers={"Authorization": "Bearer x"})
+    assert (away.headers["Told"], away.headers["Retry-After"]) == ("503", "5")
 
 
 def test_no_token_is_no_failed_login(api: Api) -> None:

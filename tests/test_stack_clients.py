@@ -546,8 +546,11 @@ def assert_one_share_of_everything(stack: Stack) -> None:
 
 
 def assert_few_rulesets_at_once(stack: Stack) -> None:
-    """One address fills no disk with bodies of which nobody knows yet whose they are: four rulesets at a time."""
-    head = "PUT /api/v1/rulesets/feed HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {}\r\nContent-Length: 60000000\r\n\r\n"
+    """One address fills no disk with bodies that are not here yet: four rulesets at a time."""
+    head = (
+        "PUT /api/v1/rulesets/feed HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {}\r\n"
+        f"Authorization: Bearer {ADMIN_TOKEN}\r\nContent-Length: 60000000\r\n\r\n"
+    )
     with ExitStack() as opened:
 
         def begin(client: str) -> socket.socket:
