@@ -12,8 +12,11 @@ __all__ = ["CacheSpace", "cache_folder", "cache_space", "decisions_folder"]
 _MEMORY = Path("/dev/shm")  # noqa: S108 (what lies there is closed to others, and refused where they made it)
 _MB = 1024 * 1024
 _DECISIONS_BYTES = 512 * _MB  #: at most, and half of what the file system in memory holds
-_DECISION_BYTES = 5 * 1024  #: an entry of one page, and what the kernel keeps of it
-_KEYS_PER_MB = 8_000  #: https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_cache_path
+#: An entry of one page of memory, and what the kernel keeps of it; and one whose key holds a token (an Authorization of up to
+#: 1 kB, nginx/nginx.conf), or a long name, which takes a second one, and a third while it is written anew.
+_DECISION_BYTES = {"open": 5 * 1024, "token": 12 * 1024}
+_KEYS_PER_KB = 8_000 / 1024  #: https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_cache_path
+_MIN_ZONE_KB = 8 * os.sysconf("SC_PAGE_SIZE") // 1024  #: nginx takes no smaller one
 _MIN_FREE_BYTES = 1024 * _MB  #: left free on a disk of caches, but no more than a twentieth of it
 
 
@@ -22,7 +25,7 @@ class CacheSpace:
     """What caches.conf takes for sizes."""
 
     decisions_size: int  #: bytes
-    decisions_zone_mb: int
+    decisions_zone_kb: int
     min_free: int  #: bytes
 
 
@@ -49,10 +52,10 @@ def cache_space(settings: Settings) -> CacheSpace:
     size = _DECISIONS_BYTES
     if _MEMORY.is_dir():
         size = min(size, _total_bytes(_MEMORY) // 2)
-    keys = size // _DECISION_BYTES
+    keys = size // _DECISION_BYTES[settings.read_access]
     return CacheSpace(
         decisions_size=size,
-        decisions_zone_mb=max(keys // _KEYS_PER_MB, 1),
+        decisions_zone_kb=max(int(keys / _KEYS_PER_KB), _MIN_ZONE_KB),
         min_free=min(
             _total_bytes(_existing(Path(settings.cache_dir or settings.data_dir))) // 20, _MIN_FREE_BYTES
         ),

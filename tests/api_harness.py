@@ -26,7 +26,7 @@ from decider.web.api.operation import operations
 from tests.samples import make_page
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
-ADMIN_SECRET = "the-admin-secret"
+ADMIN_SECRET = "the-admin-secret-of-32-characters"
 
 
 class Clock:

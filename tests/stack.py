@@ -41,7 +41,7 @@ __all__ = [
 T = TypeVar("T")
 
 ROOT = Path(__file__).parent.parent
-ADMIN_TOKEN = "an-admin-token-for-tests-only"
+ADMIN_TOKEN = "an-admin-token-for-tests-and-nothing-else"
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 PIP_ACCEPT = f"{JSON_TYPE}, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01"
 PROMISE_S = 2.0  #: a change acknowledged by the API holds everywhere after this (DESIGN 2)

@@ -82,6 +82,7 @@ def test_statuses() -> None:
         "409",
         "412",
         "413",
+        "400",
         "414",
         "415",
         "422",
@@ -89,9 +90,9 @@ def test_statuses() -> None:
         "429",
         "503",
     }
-    reading = {"200", "401", "404", "414", "422", "429", "502", "503", "504"}
+    reading = {"200", "400", "401", "404", "414", "422", "429", "502", "503", "504"}
     assert set(calls["GET /explain"]["responses"]) == reading
-    assert set(calls["GET /docs"]["responses"]) == {"200", "414", "422"}
+    assert set(calls["GET /docs"]["responses"]) == {"200", "400", "414", "422"}
     assert set(calls["POST /rules"]["responses"]) >= {"200", "201"}
 
 

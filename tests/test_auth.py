@@ -1,5 +1,6 @@
 """Who may call the API."""
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -155,16 +156,50 @@ def test_revoked(api: Api) -> None:
 
 
 def test_failed_logins(api: Api) -> None:
-    """After ten failed logins in a minute an address is told when to come back, whatever token it sends."""
-    at = {"X-Decider-Client": "192.0.2.1"}
+    """After ten failed logins in a minute wrong tokens of that address are told when to come back; right ones are not."""
+    at = {"X-Decider-Client": "2001:db8::1"}
+    near = {"X-Decider-Client": "2001:db8::ffff:1"}
     for _ in range(FAILURES):
         assert api.get("/rules", role=None, headers={**at, "Authorization": "Bearer no"}).status_code == 401
-    for secret in ("no", ADMIN_SECRET):
-        response = api.get("/rules", role=None, headers={**at, "Authorization": f"Bearer {secret}"})
+    for client in (at, near):
+        response = api.get("/rules", role=None, headers={**client, "Authorization": "Bearer no"})
         assert (response.status_code, response.headers["Retry-After"]) == (429, "60")
-    assert api.get("/rules", headers={"X-Decider-Client": "192.0.2.2"}).status_code == 200
+        assert api.get("/rules", headers=client).status_code == 200
+        admin = {**client, "Authorization": f"Bearer {ADMIN_SECRET}"}
+        assert api.get("/rules", role=None, headers=admin).status_code == 200
+        assert api.get("/rules", role=None, headers=client).status_code == 401
+    elsewhere = {"X-Decider-Client": "2001:db8:0:1::1", "Authorization": "Bearer no"}
+    assert api.get("/rules", role=None, headers=elsewhere).status_code == 401
     api.clock.pass_(seconds=60)
-    assert api.get("/rules", headers=at).status_code == 200
+    assert api.get("/rules", role=None, headers={**at, "Authorization": "Bearer no"}).status_code == 401
+
+
+@pytest.mark.parametrize("query", ["", "?dry_run=true", "?dry_run=false", "?dry_run=maybe", "?x=1"])
+def test_before_a_ruleset_is_read(api: Api, query: str) -> None:
+    """What nginx is told before it reads a ruleset is what the API would say, status, headers and body; else: read it."""
+    for role in (None, *Role):
+        headers = {} if role is None else {"Authorization": f"Bearer {api.secrets[role]}"}
+        told = api.client.get(f"/-/decision/ruleset{query}", headers=headers)
+        said = api.put(f"/rulesets/feed{query}", role=role, json={"rules": []})
+        if said.status_code in {200, 422}:
+            assert told.status_code == 200
+            continue
+        assert (told.status_code, told.headers["Told"]) == (403, str(said.status_code))
+        assert json.loads(told.headers["Failed"]) == said.get_json()
+        assert told.headers["WWW-Authenticate"] == said.headers["WWW-Authenticate"]
+
+
+def test_failed_logins_before_a_ruleset_is_read(degraded: Api) -> None:
+    """Wrong tokens are counted there as everywhere, and a store that is away is 503."""
+    for number in range(FAILURES + 1):
+        told = degraded.client.get("/-/decision/ruleset", headers={"Authorization": "Bearer no"})
+        assert told.headers["Told"] == ("401" if number < FAILURES else "429")
+    assert told.headers["Retry-After"] == "60"
+    assert degraded.get("/rules", role=None, headers={"Authorization": "Bearer no"}).status_code == 429
+    assert isinstance(degraded.store, ReadOnly)
+    degraded.store.is_away = True
+    away = degraded.client.get("/-/decision/ruleset", headers={"Authorization": "Bearer x"})
+    assert (away.headers["Told"], away.headers["Retry-After"]) == ("503", "5")
 
 
 def test_no_token_is_no_failed_login(api: Api) -> None:
@@ -180,7 +215,7 @@ def test_failed_logins_are_counted_without_a_folder(tmp_path: Path, caplog: pyte
         assert "logins.not_shared" in caplog.text
         for _ in range(FAILURES):
             own.get("/rules", role=None, headers={"Authorization": "Bearer no"})
-        assert own.get("/rules").status_code == 429
+        assert own.get("/rules", role=None, headers={"Authorization": "Bearer no"}).status_code == 429
 
 
 def test_log_has_no_secret(api: Api, caplog: pytest.LogCaptureFixture) -> None:

@@ -911,13 +911,41 @@ def test_staged_elsewhere(site: Site, stage: Path, monkeypatch: pytest.MonkeyPat
     assert staged.read_bytes() == path.read_bytes()
 
 
+def candidate_of(site: Site) -> Candidate:
+    """The only one."""
+    (found,) = look_into(site.root).candidates
+    return found
+
+
 def test_staged_other_bytes(site: Site, stage: Path) -> None:
     """Bytes that are not those of the digest are never staged under it."""
     path = site.wheel()
     path.chmod(0o600)
     with pytest.raises(UnreadableDistribution, match="changed while it was copied"):
-        Stage(stage).place(path, sha256="0" * 64, filename=WHEEL)
+        Stage(stage).place(path, candidate_of(site), sha256="0" * 64)
     assert list((stage / ("0" * 64)).iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+@pytest.mark.parametrize("swapped", ["file", "folder"])
+def test_staged_instead(site: Site, stage: Path, tmp_path: Path, swapped: str, mode: int) -> None:
+    """What a link in a file's or its folder's place leads to is never staged, whoever may read it."""
+    path = site.wheel("demo")
+    digest, candidate = sha256(path), candidate_of(site)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    secret = outside / path.name
+    secret.write_bytes(b"secret")
+    secret.chmod(mode)
+    if swapped == "file":
+        path.unlink()
+        path.symlink_to(secret)
+    else:
+        path.parent.rename(tmp_path / "before")
+        path.parent.symlink_to(outside)
+    with pytest.raises(UnreadableDistribution, match="changed while it was copied"):
+        Stage(stage).place(path, candidate, sha256=digest)
+    assert list((stage / digest).iterdir()) == []
 
 
 def test_staged_once(site: Site, stage: Path) -> None:

@@ -1,8 +1,10 @@
 """The rendered nginx configuration: nginx accepts it, no setting becomes syntax, and every way to bytes is guarded."""
 
+import http.client
 import re
 import subprocess
 from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,9 @@ from decider.nginx_config import render_nginx_config, template_folder
 from decider.nginx_program import nginx_fault
 from decider.settings import IndexSettings, RepositorySettings, Settings
 from decider.settings.model import WebhookSettings
+from decider.web import throttle
 from decider.worker_user import WorkerUser
+from tests.stack import eventually, free_port
 
 INTERNAL = IndexSettings(name="internal", path="/srv/packages")
 PUBLIC = IndexSettings(name="public", url="http://127.0.0.1:3141/simple/")
@@ -250,16 +254,19 @@ def test_decisions_are_in_memory(settings: Settings, monkeypatch: pytest.MonkeyP
     assert decisions_folder(by_token) is not None
 
 
-@pytest.mark.parametrize(
-    ("memory", "size", "zone_mb"), [(64 << 20, 32 << 20, 1), (8 << 30, 512 << 20, 13)], ids=["small", "large"]
-)
+@pytest.mark.parametrize(("read_access", "entry"), [("open", 5 << 10), ("token", 12 << 10)])
+@pytest.mark.parametrize("memory", [6 << 20, 64 << 20, 8 << 30])
 def test_decisions_leave_memory_to_others(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, memory: int, size: int, zone_mb: int
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, memory: int, read_access: str, entry: int
 ) -> None:
-    """Decisions take at most half of what the file system in memory holds, by size and by number, and half a gigabyte."""
+    """Decisions take at most half of what the file system in memory holds, and half a gigabyte: by size, and by number,
+    with tokens in their keys or without."""
     monkeypatch.setattr(caches, "_total_bytes", lambda _: memory)
-    space = cache_space(settings)
-    assert (space.decisions_size, space.decisions_zone_mb) == (size, zone_mb)
+    space = cache_space(changed(settings, read_access=read_access))
+    assert space.decisions_size == min(memory // 2, 512 << 20)
+    # 8,000 keys in a megabyte (https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_cache_path).
+    keys = space.decisions_zone_kb * 8000 / 1024
+    assert keys * entry == pytest.approx(space.decisions_size, rel=0.2)
     assert space.min_free == min(memory // 20, 1 << 30)
 
 
@@ -313,7 +320,6 @@ ARGUED = {
     "legacy": "answers 405 or 404 to everything",
     "why": "explains decisions to people; has no package bytes",
     "/api/v1/": "judged by the API itself, by token",
-    "ruleset": "judged by the API itself, by token",
     "= /healthz": "a constant",
     "= /readyz": "the decider tells its state",
     "@remote_file": "named: reached from the guarded location of files alone",
@@ -327,7 +333,6 @@ _SHAPES = {
     "old JSON's other spelling": r"/pypi/\(\?<raw_project>",
     "legacy": r"/legacy/\?",
     "why": r"/why/\(\?<raw_project>",
-    "ruleset": r"\^/api/v1/rulesets/",
 }
 
 
@@ -349,10 +354,16 @@ def test_every_way_to_bytes_is_guarded(folder: Path, settings: Settings, variant
     for name, body in locations.items():
         if re.search(r"^\s*auth_request /-/decide/", body, re.MULTILINE):
             continue
+        if name == "^~ /-/rulesets/":
+            # The API again, for what is not a ruleset's body: reached from its location alone.
+            assert re.findall(r"proxy_pass (\S+);", body) == ["http://decider"]
+            continue
         if re.search(r"^\s*internal;", body, re.MULTILINE):
             # Answers of the decider, constants, or what no client reads: never an index's bytes.
             passed = set(re.findall(r"proxy_pass ([^\s;]+)", body))
-            allowed = {f"http://decider/-/decision/{kind}" for kind in ("page", "projects", "json", "file")}
+            allowed = {
+                f"http://decider/-/decision/{kind}" for kind in ("page", "projects", "json", "file")
+            } | {"http://decider/-/decision/ruleset$asked_query"}
             assert passed <= allowed or (name, passed) == ("= /-/whole", {"http://fetcher$fetcher_path"}), (
                 name
             )
@@ -451,6 +462,107 @@ def test_every_way_to_the_decider_is_limited(folder: Path, settings: Settings, v
             "error_page 429 = @too_many;",
         ):
             assert directive in body, name
+
+
+class Limited:
+    """An nginx that tells what it counts a client as, by the rendered rules and whatever address the client has."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.port = free_port()
+        rules = render(changed(settings, trusted_proxies=("127.0.0.1",)))
+        begin, end = (rules.index(f"# ---- {title} -") for title in ("Clients", "Caches"))
+        temporary = "".join(
+            f"{name}_temp_path {folder}/{name};"
+            for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        (folder / "nginx.conf").write_text(
+            f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log; events {{ }}\n"
+            f"http {{ access_log off; {temporary}\n{rules[begin:end]}\n"
+            f"server {{ listen 127.0.0.1:{self.port}; keepalive_requests 1000000;"
+            ' location / { return 200 "$limited_client"; } } }\n'
+        )
+        command = [
+            "nginx",
+            "-p",
+            str(folder),
+            "-e",
+            str(folder / "error.log"),
+            "-c",
+            str(folder / "nginx.conf"),
+        ]
+        self._process = subprocess.Popen(command)
+        self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        eventually(self._answers, within_s=10)
+
+    def _answers(self) -> bool:
+        try:
+            self.counted_as("192.0.2.1")
+        except OSError:
+            self._connection.close()
+            return False
+        return True
+
+    def counted_as(self, address: str) -> bytes:
+        self._connection.request("GET", "/", headers={"X-Forwarded-For": address})
+        return self._connection.getresponse().read()
+
+    def stop(self) -> None:
+        self._connection.close()
+        self._process.terminate()
+        self._process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
+    folder = tmp_path_factory.mktemp("limited")
+    trustme.CA().cert_pem.write_to_path(str(folder / "ca.pem"))
+    started = Limited(
+        folder, Settings(data_dir=str(folder), ca_file=str(folder / "ca.pem"), indexes=(), repositories=())
+    )
+    yield started
+    started.stop()
+
+
+def spellings(address: IPv4Address | IPv6Address) -> set[str]:
+    """Ways to write it: with all noughts, with few, in capitals."""
+    return {str(address), address.exploded, address.exploded.upper()}
+
+
+networks = st.integers(0, 2**64 - 1) | st.sampled_from([0, 1 << 32, 0x20010DB8 << 32])
+hosts = st.integers(0, 2**64 - 1) | st.integers(0, 2) | st.just(0xFFFF << 32)
+
+
+@given(network=networks, one=hosts, other=hosts)
+@example(network=0, one=(0xFFFF << 32) + 1, other=(0xFFFE << 32) + 1)
+@example(network=0x3A5B_0A0D_0000_FF7F, one=0x0A0D << 48, other=0)
+def test_shares_are_of_networks(limited: Limited, network: int, one: int, other: int) -> None:
+    """IPv6 addresses of one /64 have one share, those of two have two, however they are written; IPv4 in IPv6 is IPv4."""
+    for address in (IPv6Address(network << 64 | one), IPv6Address(network << 64 | other)):
+        is_here = address.is_loopback or bool(address.ipv4_mapped and address.ipv4_mapped.is_loopback)
+        mapped = address.ipv4_mapped
+        expected = b"" if is_here else mapped.packed if mapped else address.packed[:8]
+        assert {limited.counted_as(text) for text in spellings(address)} == {expected}
+        # The decider counts failed logins by the same networks.
+        assert throttle._network(str(address)) == (
+            str(mapped) if mapped else str(ip_network((address.packed[:8] + bytes(8), 64)))
+        )
+
+
+@given(
+    st.ip_addresses(v=4).filter(lambda one: one != IPv4Address("255.255.255.255"))
+)  # nginx's word for "none"
+@example(IPv4Address("10.13.10.0"))
+@example(IPv4Address("127.3.2.1"))
+def test_shares_of_ipv4_are_of_addresses(limited: Limited, address: IPv4Address) -> None:
+    """Each IPv4 address has a share of its own, but those of this machine, which is not limited."""
+    expected = b"" if address.is_loopback else address.packed
+    assert limited.counted_as(str(address)) == limited.counted_as(f"::ffff:{address}") == expected
+
+
+def test_every_share_is_of_a_network(settings: Settings) -> None:
+    """No limit counts by anything else."""
+    zones = re.findall(r"^  limit_(?:req|conn)_zone (\S+) ", render(settings), re.MULTILINE)
+    assert set(zones) == {"$limited_client"}
 
 
 def test_internal_listener_is_for_this_machine(settings: Settings) -> None:

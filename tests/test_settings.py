@@ -757,7 +757,7 @@ def test_environment_names_with_hyphens(load: Load) -> None:
 def test_environment_leaves_others_alone(load: Load) -> None:
     """Variables that are empty, or that are no settings, change nothing and are no faults."""
     settings = load(
-        DECIDER_ADMIN_TOKEN="secret",
+        DECIDER_ADMIN_TOKEN="a" * 32,
         DECIDER_CONFIG="elsewhere.toml",
         DECIDER_STORE="",
         DECIDER_PORT="tcp://10.0.0.1:8080",
@@ -766,6 +766,15 @@ def test_environment_leaves_others_alone(load: Load) -> None:
         DECIDERS="x",
     )
     assert settings == load()
+
+
+@pytest.mark.parametrize("token", ["short", "a" * 31, " " * 40 + "a" * 31, "a" * 501, "\u00e4" * 251])
+def test_weak_admin_token(faults: Faults, token: str) -> None:
+    """An administrator's token that could be guessed, or sent in no header, is a fault that does not tell it."""
+    found = faults(DECIDER_ADMIN_TOKEN=token, DECIDER_LISTEN="")
+    assert found == {
+        "DECIDER_ADMIN_TOKEN": "must have 32 to 500 characters: `openssl rand -hex 32` makes one"
+    }
 
 
 def test_environment_faults_name_the_variable(faults: Faults) -> None:

@@ -342,6 +342,30 @@ def test_grace(new_stack: Callable[..., Stack]) -> None:
         eventually(lambda: stack.get(path).status == 200, within_s=20, what="recovery")
 
 
+def test_revoked_token_while_the_decider_is_away(
+    new_stack: Callable[..., Stack], own_index: FakeIndex
+) -> None:
+    """A token that was refused once reads nothing while the decider is away, though it was right within `grace`."""
+    own_index.add("demo", make_wheel("demo", "1.0"))
+    stack = new_stack(index_url=own_index.url, top='read_access = "token"')
+    stack.start()
+    right, wrong = (
+        {"Authorization": f"Bearer {stack.run('token', 'create', name, '--role', 'reader').stdout.strip()}"}
+        for name in ("kept", "gone")
+    )
+    for token in (right, wrong):
+        assert stack.get("/simple/demo/", token).status == 200
+    assert stack.run("token", "revoke", "gone").returncode == 0
+    eventually(lambda: stack.get("/simple/demo/", wrong).status == 401, within_s=PROMISE_S)
+    with decider_away(stack):
+        eventually(
+            lambda: "X-Decider-Degraded" in stack.get("/simple/demo/", right).headers, within_s=PROMISE_S
+        )
+        for _ in range(5):
+            assert stack.get("/simple/demo/", wrong).status in {401, 503}
+        assert stack.get("/simple/demo/", right).status == 200
+
+
 def test_supervisor_killed(own_stack: Stack, own_index: FakeIndex) -> None:
     """A supervisor that is killed leaves nothing running that would be in the way of the next start."""
     wheel = own_index.add("demo", make_wheel("demo", "1.0"))

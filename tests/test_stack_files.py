@@ -468,6 +468,98 @@ def test_directory_tricks_in_packages(stack: Stack, project: str) -> None:
         assert answer.body != b"secret"
 
 
+def swap_for_link(path: Path, target: Path) -> None:
+    """Put a link in the place of a file at once, or of a folder as quickly as can be."""
+    link = path.parent / ".link"
+    link.symlink_to(target)
+    if path.is_dir():
+        path.rename(path.parent / ".before")
+    link.replace(path)
+
+
+@pytest.mark.parametrize("swapped", ["file", "folder", "file within"])
+def test_link_in_the_place_of_a_file(stack: Stack, project: str, swapped: str) -> None:
+    """A file, or its folder, that becomes a link just after it was decided on serves nothing of where the link leads."""
+    wheel = make_wheel(project, "1.0")
+    path = stack.drop(wheel, project)
+    secrets = (stack.packages if swapped == "file within" else stack.folder) / f".not-{project}"
+    secrets.mkdir(mode=0o755)
+    secret = secrets / wheel.filename
+    secret.write_bytes(b"secret")
+    secret.chmod(0o644)
+    eventually(lambda: stack.file(project, wheel.filename).body == wheel.data, within_s=PROMISE_S)
+    # Twice, each within what is left of the second for which nginx keeps the decision.
+    for _ in range(2):
+        eventually(lambda: stack.file(project, wheel.filename).body == wheel.data, within_s=PROMISE_S)
+        if swapped == "folder":
+            swap_for_link(path.parent, secrets)
+        else:
+            swap_for_link(path, secret)
+        answers = [stack.file(project, wheel.filename) for _ in range(20)]
+        assert {one.status for one in answers} <= {404, 502, 503}
+        assert not any(b"secret" in one.body for one in answers)
+        eventually(lambda: stack.file(project, wheel.filename).status == 404, within_s=PROMISE_S)
+        if swapped == "folder":
+            path.parent.unlink()
+            (stack.packages / ".before").rename(path.parent)
+        else:
+            path.unlink()
+            stack.drop(wheel, project)
+
+
+def test_link_within_the_packages(new_stack: Callable[..., Stack]) -> None:
+    """The packages folder and those above it may be links, and links in it to what lies in it are served.
+
+    For folders that nginx's user can pass through, and not list, too.
+    """
+    stack = new_stack(index_url=None)
+    real = stack.drop(make_wheel("demo", "1.0"), ".pool")
+    whole = stack.drop(make_wheel("whole", "1.0"), ".pool/whole")
+    (stack.packages / "demo").mkdir()
+    (stack.packages / "demo" / real.name).symlink_to(f"../.pool/{real.name}")
+    moved = stack.folder / "volumes" / "one"
+    moved.mkdir(parents=True)
+    stack.packages.rename(moved / "packages")
+    stack.packages.symlink_to(moved.parent / "latest" / "packages")
+    (moved.parent / "latest").symlink_to("one")
+    (stack.packages / "whole").symlink_to(stack.packages / ".pool" / "whole")
+    for folder in (moved, moved / "packages", stack.packages / ".pool", stack.packages / ".pool" / "whole"):
+        folder.chmod(0o711)
+    stack.start()
+    for project, path in (("demo", real), ("whole", whole)):
+        answer = stack.file(project, path.name)
+        assert (answer.status, answer.body[:2]) == (200, b"PK"), project
+        assert stack.file(project, f"{path.name}.metadata").status == 200
+    assert not list((stack.data_dir / "staged").glob("*/*")), "served where they lie"
+
+
+@pytest.mark.parametrize("place", ["staged", "metadata"])
+def test_link_among_our_own_copies(stack: Stack, project: str, place: str) -> None:
+    """What was put into data_dir for nginx is served from there, and no link in its place is followed."""
+    wheel = make_wheel(project, "1.0")
+    if place == "staged" and os.getuid() != 0:
+        pytest.skip("copies are made where root starts nginx")
+    path = stack.drop(wheel, project)
+    if place == "staged":
+        path.chmod(0o600)
+    companion = "" if place == "staged" else ".metadata"
+    asked = f"/files/{project}/{wheel.filename}{companion}"
+    eventually(lambda: stack.get(asked).status == 200, within_s=PROMISE_S)
+    body = stack.get(asked).body
+    (kept,) = (
+        one for one in (stack.data_dir / place).rglob("*") if one.is_file() and one.read_bytes() == body
+    )
+    secret = stack.folder / f"secret-{project}"
+    secret.write_bytes(b"secret")
+    secret.chmod(0o644)
+    link = kept.with_name(".link")
+    link.symlink_to(secret)
+    link.replace(kept)
+    answers = [stack.get(asked) for _ in range(20)]
+    assert not any(b"secret" in one.body for one in answers)
+    assert {one.status for one in answers} <= {502, 503}
+
+
 def test_dropped_wheel_is_served_within_two_seconds(stack: Stack, project: str) -> None:
     """A wheel dropped into the folder is on the page and served within 2 s, and gone 2 s after its removal."""
     first, second = make_wheel(project, "1.0"), make_wheel(project, "1.1")

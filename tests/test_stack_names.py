@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.fake_index import FakeIndex
-from tests.stack import JSON_TYPE, PROMISE_S, Stack, eventually
+from tests.stack import ADMIN_TOKEN, JSON_TYPE, PROMISE_S, Stack, eventually
 from tests.uploads import Distribution, make_wheel
 
 pytestmark = pytest.mark.stack
@@ -298,7 +298,7 @@ def test_many_escapes(stack: Stack, path: str) -> None:
         {"If-None-Match": "*"},
         {"If-Modified-Since": "Fri, 31 Dec 2100 23:59:59 GMT"},
         {"If-Match": "*"},
-        {"Authorization": "Bearer an-admin-token-for-tests-only"},
+        {"Authorization": f"Bearer {ADMIN_TOKEN}"},
         {"Cookie": "verdict=allow"},
         {"Host": "localhost"},
         {"Cache-Control": "only-if-cached"},

@@ -681,6 +681,9 @@ def test_browser_installers_may_read(stack: Stack, index: FakeIndex, project: st
             stack.get(path, {"Origin": "https://app.example"}).headers["Access-Control-Allow-Origin"] == "*"
         )
     assert stack.page(project).headers["Access-Control-Expose-Headers"] == "X-PyPI-Last-Serial"
+    asked = stack.get(f"/simple/{project}/", {"Origin": "https://app.example"}, method="OPTIONS")
+    assert (asked.status, asked.headers["Allow"]) == (204, "GET, HEAD, OPTIONS")
+    assert asked.headers["Access-Control-Allow-Origin"] == "*"
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,18 @@ def test_reload(own_stack: Stack, own_index: FakeIndex) -> None:
     assert own_stack.get(f"/later/files/demo/{wheel.filename}").body == wheel.data
 
 
+def test_weak_admin_token(new_stack: Callable[..., Stack]) -> None:
+    """With an administrator's token that could be guessed nothing starts: the variable is named, its value is not."""
+    stack = new_stack(index_url=None)
+    stack.token = "short-and-secret"
+    for command in ("check", "nginx-config", "serve", "up"):
+        result = stack.run(command)
+        assert (result.returncode, result.stdout) == (2, ""), command
+        assert result.stderr.startswith("decider: DECIDER_ADMIN_TOKEN: must have 32 "), command
+        assert "short" not in result.stderr
+    assert not stack.data_dir.exists()
+
+
 def test_all_faults_at_once(new_stack: Callable[..., Stack]) -> None:
     """A faulty configuration stops `up` and `check` with every fault, by key, and without a traceback."""
     stack = new_stack(index_url="http://127.0.0.1:9/simple/", workers=0, top='grace = "soon"\nsurprise = 1')

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin
@@ -154,8 +155,29 @@ def test_304_has_vary(world: Stack, path: str) -> None:
     assert (answer.headers["ETag"], answer.headers["Cache-Control"]) == (tag, "max-age=0")
 
 
-def test_refusal_over_http2(own_index: FakeIndex, new_stack: Callable[..., Stack], tmp_path: Path) -> None:
-    """Over HTTP/2, which has no reason phrase, the problem body carries the refusal, under exactly its type (T95, C13)."""
+@dataclass(frozen=True)
+class Http2:
+    """A stack that speaks TLS, and curl to ask it over HTTP/2."""
+
+    stack: Stack
+    curl: str
+    authorities: Path
+
+    def ask(self, path: str, *options: str) -> str:
+        """Head and body of the answer; "" where there is none."""
+        url = f"https://127.0.0.1:{self.stack.port}{path}"
+        done = subprocess.run(
+            [self.curl, "--silent", "--include", "--http2", "--cacert", str(self.authorities), *options, url],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+        return done.stdout.replace("\r\n", "\n")
+
+
+@pytest.fixture
+def http2(own_index: FakeIndex, new_stack: Callable[..., Stack], tmp_path: Path) -> Http2:
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("there is no curl to speak HTTP/2")
@@ -167,29 +189,49 @@ def test_refusal_over_http2(own_index: FakeIndex, new_stack: Callable[..., Stack
     certificate.private_key_pem.write_to_path(stack.folder / "tls.key")
     certificate.cert_chain_pems[0].write_to_path(stack.folder / "tls.pem")
     stack.launch()
-    added = stack.run("rules", "add", "demo", "--action", "block", "--reason", "leaks secrets")
+    made = Http2(stack, curl, tmp_path / "ca.pem")
+    eventually(lambda: made.ask("/readyz").startswith("HTTP/2 200"), within_s=40, what="readiness")
+    return made
+
+
+def test_refusal_over_http2(http2: Http2) -> None:
+    """Over HTTP/2, which has no reason phrase, the problem body carries the refusal, under exactly its type (T95, C13).
+
+    What is refused of a header is refused of HTTP/2's, too.
+    """
+    path = "/files/demo/demo-1.0-py3-none-any.whl"
+    added = http2.stack.run("rules", "add", "demo", "--action", "block", "--reason", "leaks secrets")
     assert added.returncode == 0, added.stderr
 
-    def ask() -> str:
-        url = f"https://127.0.0.1:{stack.port}/files/demo/demo-1.0-py3-none-any.whl"
-        done = subprocess.run(
-            [curl, "--silent", "--include", "--http2", "--cacert", str(tmp_path / "ca.pem"), url],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-        )
-        return done.stdout
-
     def refusal() -> str:
-        answer = ask()
+        answer = http2.ask(path)
         return answer if answer.startswith("HTTP/2 403") else ""
 
-    head, _, body = eventually(refusal, within_s=40).replace("\r\n", "\n").partition("\n\n")
+    head, _, body = eventually(refusal, within_s=PROMISE_S).partition("\n\n")
     assert "content-type: application/problem+json\n" in f"{head}\n"
     found = json.loads(body)
     assert (found["status"], found["title"]) == (403, "Blocked")
     assert "leaks secrets" in found["detail"]
+    for bad in (("-HAuthorization: a", "-HAuthorization: b"), (f"-HAuthorization: {'x' * 1025}",)):
+        head, _, body = http2.ask(path, *bad).partition("\n\n")
+        assert head.startswith("HTTP/2 400"), head
+        assert json.loads(body)["status"] == 400
+
+
+def test_rulesets_over_http2(http2: Http2, tmp_path: Path) -> None:
+    """Over HTTP/2, too, a large ruleset is taken of those who may replace one, and refused without them."""
+    rules = [{"action": "yank", "project": f"p{number}", "reason": "x" * 1_000} for number in range(3_000)]
+    (tmp_path / "rules.json").write_text(json.dumps({"rules": rules}))
+    content = ("-HContent-Type: application/json", "-XPUT", "--data-binary", f"@{tmp_path / 'rules.json'}")
+    for header, status in ((), 401), (("-HAuthorization: Bearer no",), 401):
+        head, _, body = http2.ask("/api/v1/rulesets/feed", *content, *header).partition("\n\n")
+        assert head.startswith(f"HTTP/2 {status}"), head
+        assert json.loads(body)["status"] == status
+    right = f"-HAuthorization: Bearer {http2.stack.token}"
+    head, _, body = http2.ask("/api/v1/rulesets/feed", *content, right).partition("\n\n")
+    assert (head.split("\n")[0].strip(), json.loads(body)["added"]) == ("HTTP/2 200", 3_000)
+    head, _, body = http2.ask("/api/v1/rulesets/feed", right).partition("\n\n")
+    assert (head.split("\n")[0].strip(), len(json.loads(body)["rules"])) == ("HTTP/2 200", 3_000)
 
 
 def test_page_of_30000_files(own_index: FakeIndex, new_stack: Callable[..., Stack], tmp_path: Path) -> None:

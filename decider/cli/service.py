@@ -15,7 +15,7 @@ from decider.errors import Conflict, DeciderError
 from decider.logs import configure
 from decider.metrics import FOLDER, clear_seats
 from decider.nginx_config import render_nginx_config
-from decider.settings import Settings, settings_to_json
+from decider.settings import Settings, admin_token, settings_to_json
 from decider.store import Role, Store, open_store
 from decider.supervise import Supervisor
 from decider.tokens import hash_secret, new_secret
@@ -128,7 +128,7 @@ def check(invocation: Invocation) -> None:
 
 def _has_no_token(settings: Settings) -> bool:
     """Whether nobody could log in. Raise ClickException where the store is away."""
-    if os.environ.get("DECIDER_ADMIN_TOKEN"):
+    if admin_token(os.environ):
         return False
     with closing(_open_store(settings)) as store:
         return not store.list_tokens()

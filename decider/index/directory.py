@@ -49,6 +49,11 @@ class Candidate(NamedTuple):
     readers: Readers = Readers.NGINX
     why: str | None = None  #: it cannot be listed, but its name may speak of a project
 
+    def is_still(self, found: os.stat_result) -> bool:
+        """Whether that is this very file, as it was found; no link, whose place in the system's tables may be the same."""
+        same = (found.st_size, found.st_mtime_ns, found.st_ino) == (self.size, self.mtime_ns, self.inode)
+        return same and stat.S_ISREG(found.st_mode)
+
 
 class Contents(NamedTuple):
     """Everything found at one look."""

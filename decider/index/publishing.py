@@ -127,7 +127,7 @@ class Publisher:
         path = candidate.served
         is_staged = self._stage is not None and candidate.readers is Readers.OURSELVES
         if self._stage is not None and is_staged:
-            path = self._stage.place(source, sha256=examined.sha256, filename=candidate.filename)
+            path = self._stage.place(source, candidate, sha256=examined.sha256)
         has_metadata = examined.metadata_sha256 is not None
         return DistributionFile(
             filename=candidate.filename,
@@ -144,12 +144,12 @@ class Publisher:
 
     def _examine(self, candidate: Candidate, identity: Identity, source: Path) -> Examined | None:
         with source.open("rb") as file:
-            if not _is_still(candidate, file):
+            if not candidate.is_still(os.fstat(file.fileno())):
                 return None
             metadata = _core_metadata(file, candidate.filename, identity)
             file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            if not _is_still(candidate, file):
+            if not candidate.is_still(os.fstat(file.fileno())):
                 return None
         offered = metadata.data if metadata is not None and metadata.is_static else None
         examined = Examined(
@@ -207,15 +207,6 @@ def _is_servable(path: str) -> bool:
     except UnicodeEncodeError:
         return False
     return all(map(is_servable_filename, path.split("/")))
-
-
-def _is_still(candidate: Candidate, file: BinaryIO) -> bool:
-    found = os.fstat(file.fileno())
-    return (found.st_size, found.st_mtime_ns, found.st_ino) == (
-        candidate.size,
-        candidate.mtime_ns,
-        candidate.inode,
-    )
 
 
 def _core_metadata(file: BinaryIO, filename: str, identity: Identity) -> CoreMetadata | None:

@@ -9,6 +9,7 @@ environment  DECIDER_* variables
 Every fault is reported at once, by key. What is allowed belongs to rules, not here.
 """
 
+from decider.settings.environment import admin_token
 from decider.settings.loading import find_config, load_settings
 from decider.settings.model import (
     DEFAULT_REPOSITORY,
@@ -33,6 +34,7 @@ __all__ = [
     "Settings",
     "UsageSettings",
     "WebhookSettings",
+    "admin_token",
     "find_config",
     "load_settings",
     "settings_from_json",

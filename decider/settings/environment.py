@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from decider.errors import Fault
 from decider.settings.table import EnvironmentText
 
-__all__ = ["ADMIN_TOKEN", "CONFIG", "PREFIX", "overlay_environment"]
+__all__ = ["ADMIN_TOKEN", "CONFIG", "PREFIX", "admin_token", "admin_token_faults", "overlay_environment"]
 
 PREFIX = "DECIDER_"
 ADMIN_TOKEN = "DECIDER_ADMIN_TOKEN"  # noqa: S105 (the variable's name)
 CONFIG = "DECIDER_CONFIG"
+_ADMIN_TOKEN_LENGTHS = range(
+    32, 501
+)  #: nobody guesses one; and nginx takes a header with it (nginx/nginx.conf)
 
 _TABLES = {"INDEXES": "indexes", "REPOSITORIES": "repositories"}
 _SINGLE_TABLES = {"EGRESS": "egress", "WEBHOOK": "webhook", "USAGE": "usage"}
@@ -23,6 +26,20 @@ _SERVICE_LINKS = re.compile(
     r"DECIDER_(?:SERVICE_(?:HOST|PORT)(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)\Z",
     re.IGNORECASE | re.ASCII,
 )
+
+
+def admin_token(environ: Mapping[str, str]) -> str:
+    """The administrator's token; "" where none is given."""
+    return environ.get(ADMIN_TOKEN, "").strip()
+
+
+def admin_token_faults(environ: Mapping[str, str]) -> list[Fault]:
+    """What is wrong with the administrator's token. It never stands in a fault itself."""
+    token = admin_token(environ)
+    if not token or len(token.encode("utf-8", "replace")) in _ADMIN_TOKEN_LENGTHS:
+        return []
+    least, most = _ADMIN_TOKEN_LENGTHS[0], _ADMIN_TOKEN_LENGTHS[-1]
+    return [Fault(ADMIN_TOKEN, f"must have {least} to {most} characters: `openssl rand -hex 32` makes one")]
 
 
 def overlay_environment(values: dict[str, object], environ: Mapping[str, str]) -> list[Fault]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from decider.errors import Fault, InvalidSettings
-from decider.settings.environment import CONFIG, overlay_environment
+from decider.settings.environment import CONFIG, admin_token_faults, overlay_environment
 from decider.settings.model import Settings
 from decider.settings.reading import Reader
 from decider.settings.table import Table
@@ -27,7 +27,7 @@ def load_settings(file: Path | None, *, environ: Mapping[str, str], cwd: Path, c
     file = None if file is None else cwd / file
     values = {} if file is None else _read_file(file)
     replaces_indexes = "indexes" in values
-    faults = overlay_environment(values, environ)
+    faults = overlay_environment(values, environ) + admin_token_faults(environ)
     if not replaces_indexes:
         _add_default_indexes(values)
     reader = Reader(Table("", values, faults), faults, environ, base=cwd if file is None else file.parent)

@@ -24,6 +24,7 @@ def create_app(settings: Settings, *, parts: Services | None = None) -> Flask:
     # They import `services` from here.
     from decider.web import (  # noqa: PLC0415
         api,
+        bodies,
         gate,
         made_metadata,
         monitoring,
@@ -49,4 +50,5 @@ def create_app(settings: Settings, *, parts: Services | None = None) -> Flask:
     app.register_blueprint(project_json.blueprint)
     app.register_blueprint(people.blueprint)
     app.register_blueprint(api.blueprint)
+    app.register_blueprint(bodies.blueprint)
     return app

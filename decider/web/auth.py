@@ -7,7 +7,7 @@ import hmac
 import logging
 import os
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,23 @@ from typing import Any
 import msgspec
 from flask import Response, after_this_request, current_app, request
 
-from decider.errors import Forbidden, StoreUnavailable, TooManyRequests, Unauthenticated
+from decider.errors import DeciderError, Forbidden, StoreUnavailable, TooManyRequests, Unauthenticated
+from decider.settings import admin_token
 from decider.store import Role, Store, Token
 from decider.tokens import hash_secret
 from decider.web import services
-from decider.web.throttle import FailedLogins
+from decider.web.throttle import FailedLogins, Login
 
-__all__ = ["ADMIN_TOKEN", "CLIENT_HEADER", "Caller", "authenticate", "authenticate_reader", "register"]
+__all__ = ["CLIENT_HEADER", "Caller", "authenticate", "authenticate_reader", "register"]
 
 log = logging.getLogger(__name__)
 
-ADMIN_TOKEN = "DECIDER_ADMIN_TOKEN"  # noqa: S105 (the variable's name)
 CLIENT_HEADER = "X-Decider-Client"  #: the client's address, set by nginx whatever the client sent
 _TOUCH_EVERY = timedelta(minutes=1)
 _MAX_TOUCHED = 10_000
 _EXTENSION = "decider.auth"
+_NOT_VALID = "the token is not known, expired or revoked"
+_HOW_TO_READ = "this index is read with a token: user `__token__`, the token as password"
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -93,87 +95,93 @@ def register(extensions: dict[str, Any], *, data_dir: Path, environ: Mapping[str
         # Still limited, by each process on its own.
         log.warning("logins.not_shared", extra={"folder": str(folder), "cause": error.strerror})
         failures = FailedLogins(None)
-    extensions[_EXTENSION] = _State(environ.get(ADMIN_TOKEN, "").strip(), failures)
+    extensions[_EXTENSION] = _State(admin_token(environ), failures)
 
 
 def authenticate() -> Caller:
     """Who makes the present request; raise Unauthenticated, TooManyRequests or StoreUnavailable.
 
-    An address with too many failures is refused whatever it sends: else the limit would not slow down guessing.
+    A right token is never refused for wrong ones: nobody guesses its 256 random bits, nor the 32 characters at least of the
+    admin's own. The limit tells clients with a wrong one to wait, and keeps the log short.
     """
     state: _State = current_app.extensions[_EXTENSION]
     at = services().clock()
     header = request.headers.get("Authorization")
     if header is None:
         raise Unauthenticated("send a token: `Authorization: Bearer <token>`")
-    client = request.headers.get(CLIENT_HEADER) or request.remote_addr or ""
-    if wait_s := state.failures.wait_s(client, at=at.timestamp()):
-        raise TooManyRequests(wait_s)
-    caller = _caller(state, header, at=at)
+    caller = _caller(state, _bearer(header), services().store.find_token, at=at)
     if caller is None:
-        state.failures.note(client, at=at.timestamp())
-        log.warning("login.failed", extra={"client": client})
-        raise Unauthenticated("the token is not known, expired or revoked")
+        raise _failure(state, "api", at=at)
     return caller
 
 
 def authenticate_reader() -> Caller:
-    """Who asks for a page or a file where only holders of tokens may; raise Unauthenticated or StoreUnavailable.
+    """Who asks for a page or a file where only holders of tokens may; raise as authenticate().
 
-    HTTP Basic with the user `__token__` (as pip and uv send what stands in an index URL), or Bearer. A stored token has
-    256 random bits and is accepted even from an address with too many failures: one client with a wrong token would
-    else shut out all others behind the same gateway. The admin's own token may be weaker, so there the limit holds.
+    HTTP Basic with the user `__token__` (as pip and uv send what stands in an index URL), or Bearer. One client with a wrong
+    token does not shut out the others behind the same gateway, nor those who call the API from there.
     """
     state: _State = current_app.extensions[_EXTENSION]
     at = services().clock()
     header = request.headers.get("Authorization")
-    secret = _presented(header) if header else None
-    if secret is None:
-        raise Unauthenticated("this index is read with a token: user `__token__`, the token as password")
-    client = request.headers.get(CLIENT_HEADER) or ""
-    presented = hash_secret(secret)
-    token = state.known.find(services().store, presented, at=at, max_age=services().settings.max_policy_age_s)
-    if token is not None and _is_valid(token, at=at):
-        _touch(state, services().store, token, at=at)
-        return Caller(token.name, token.role)
-    if (
-        state.admin_hash is not None
-        and not state.failures.wait_s(client, at=at.timestamp())
-        and hmac.compare_digest(presented, state.admin_hash)
-    ):
-        return Caller("admin", Role.ADMIN)
-    state.failures.note(client, at=at.timestamp())
-    raise Unauthenticated("the token is not known, expired or revoked")
+    if not header:
+        raise Unauthenticated(_HOW_TO_READ)
+
+    def find(secret_hash: str) -> Token | None:
+        max_age = services().settings.max_policy_age_s
+        return state.known.find(services().store, secret_hash, at=at, max_age=max_age)
+
+    secret = _bearer(header) or _basic(header)
+    caller = _caller(state, secret, find, at=at)
+    if caller is None:
+        raise _failure(state, "read", at=at, detail=_NOT_VALID if secret else _HOW_TO_READ)
+    return caller
 
 
-def _presented(header: str) -> str | None:
-    """The token of a Bearer or Basic (RFC 7617) header; None where there is none to be read."""
+def _bearer(header: str) -> str:
+    """The token of a Bearer header (RFC 6750); "" where there is none to be read."""
     scheme, _, value = header.partition(" ")
-    if scheme.lower() == "bearer":
-        return value.strip() or None
+    return value.strip() if scheme.lower() == "bearer" else ""
+
+
+def _basic(header: str) -> str:
+    """The password of a Basic header (RFC 7617) of the user `__token__`; "" where there is none to be read."""
+    scheme, _, value = header.partition(" ")
     if scheme.lower() != "basic":
-        return None
+        return ""
     try:
         user, _, secret = b64decode(value.strip(), validate=True).decode().partition(":")
     except ValueError:
-        return None
-    return secret if user == "__token__" and secret else None
+        return ""
+    return secret if user == "__token__" else ""
 
 
-def _caller(state: _State, header: str, *, at: datetime) -> Caller | None:
-    scheme, _, secret = header.partition(" ")
-    if scheme.lower() != "bearer" or not secret.strip():
+def _caller(
+    state: _State, secret: str, find: Callable[[str], Token | None], *, at: datetime
+) -> Caller | None:
+    """Whose secret it is; None where it is nobody's.
+
+    Hashes are compared in constant time; a stored one is found by its value, whose timing tells of a hash at most.
+    """
+    if not secret:
         return None
-    presented = hash_secret(secret.strip())
-    # Hashes are compared in constant time; a stored one is found by its value, whose timing tells of a hash at most.
+    presented = hash_secret(secret)
     if state.admin_hash is not None and hmac.compare_digest(presented, state.admin_hash):
         return Caller("admin", Role.ADMIN)
-    store = services().store
-    token = store.find_token(presented)
+    token = find(presented)
     if token is None or not _is_valid(token, at=at):
         return None
-    _touch(state, store, token, at=at)
+    _touch(state, services().store, token, at=at)
     return Caller(token.name, token.role)
+
+
+def _failure(state: _State, kind: Login, *, at: datetime, detail: str = _NOT_VALID) -> DeciderError:
+    """The error that answers wrong credentials, which are counted and logged; too many are neither."""
+    client = request.headers.get(CLIENT_HEADER) or request.remote_addr or ""
+    if wait_s := state.failures.note(client, kind, at=at.timestamp()):
+        return TooManyRequests(wait_s)
+    log.warning("login.failed", extra={"client": client, "kind": kind})
+    return Unauthenticated(detail)
 
 
 def _is_valid(token: Token, *, at: datetime) -> bool:

@@ -16,12 +16,12 @@ from isal import isal_zlib
 
 from decider.errors import (
     DeciderError,
-    Forbidden,
     IndexError_,
     InvalidName,
     InvalidRequest,
     NotAcceptable,
     NotFound,
+    TooManyRequests,
     Unauthenticated,
 )
 from decider.metrics import meters, note_decision
@@ -32,7 +32,6 @@ from decider.web.auth import authenticate_reader
 from decider.web.problems import problem, problem_members, problem_of, problem_response
 
 __all__ = [
-    "CHALLENGE",
     "PAGE_LIFETIME_S",
     "VARY",
     "VERDICT_HEADER",
@@ -47,6 +46,7 @@ __all__ = [
     "lifetime_s",
     "pack",
     "page_response",
+    "reader_headers",
     "redirect_response",
     "refusal",
     "storable",
@@ -55,7 +55,7 @@ __all__ = [
 VARY = "Accept, Accept-Encoding"
 VERDICT_HEADER = "X-Decider-Verdict"
 # Installers speak Basic: pip and uv then send what the index URL, netrc or keyring says; browsers ask for it.
-CHALLENGE = 'Basic realm="decider", charset="UTF-8"'
+_CHALLENGE = 'Basic realm="decider", charset="UTF-8"'
 PAGE_LIFETIME_S = 24 * 3600  #: in nginx's cache, at most; its key changes with the page
 
 
@@ -96,7 +96,7 @@ class Refused:
 
 
 def answer(decide: Callable[[], dict[str, str] | Refused]) -> Response:
-    """200 with the headers that `decide` gives, 403 where it refuses or raises.
+    """200 with the headers that `decide` gives, 403 where it refuses or raises, 401 for a wrong token.
 
     What nginx alone is told has short names that begin differently: with each hit of its caches nginx compares, letter by
     letter, the name of each variable with those of all headers, and `X-Decider-` before each was a tenth of that.
@@ -117,8 +117,11 @@ def answer(decide: Callable[[], dict[str, str] | Refused]) -> Response:
         verdict = _undecided(error)  # nginx asks for the words of it
         if isinstance(error, IndexError_):
             # (!) With the question: to word it by asking that index again would take as long again, past 30 s.
-            headers["Failed"] = json.dumps(problem_members(error))
+            headers["Failed"] = _words(error)
             headers["Degraded"] = "index"
+        if isinstance(error, Unauthenticated | TooManyRequests):
+            # (!) With the question, too: to look at the token again would be to count it twice.
+            status, headers["Failed"] = 401, _words(error)
     finally:
         note_decision(request.path.rpartition("/")[2], verdict, time.perf_counter() - started)
     response = Response(status=status, headers=headers)
@@ -126,11 +129,24 @@ def answer(decide: Callable[[], dict[str, str] | Refused]) -> Response:
     return _kept_briefly(response)
 
 
+def reader_headers(error: DeciderError) -> dict[str, str]:
+    """What a reader is told beside the problem's body: how to log in, and when to come back."""
+    headers = problem_response(error).headers
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = _CHALLENGE
+    return {name: headers[name] for name in ("WWW-Authenticate", "Retry-After") if name in headers}
+
+
+def _words(error: DeciderError) -> str:
+    """The words for a no, for refusal()."""
+    return json.dumps({"problem": problem_members(error), "headers": reader_headers(error)})
+
+
 def _undecided(error: DeciderError) -> str:
     """What stands for the verdict in the metrics where there is none."""
     if isinstance(error, NotFound | InvalidName):
         return "absent"
-    if isinstance(error, Unauthenticated | Forbidden):
+    if isinstance(error, Unauthenticated | TooManyRequests):
         return "unauthenticated"
     return "invalid" if isinstance(error, NotAcceptable | InvalidRequest) else "unavailable"
 
@@ -216,15 +232,18 @@ def storable(response: Response, kept_s: int, *, is_packed: bool) -> Response:
 
 def refusal(explain: Callable[[], Response]) -> Response:
     """The response that a client sees, kept briefly by nginx and by nobody else."""
-    try:
-        authenticated_reader()
-        failed = argument("X-Decider-Failed")
-        response = problem_of(json.loads(failed)) if failed else explain()
-    except Unauthenticated as error:
-        response = problem_response(error)
-        response.headers["WWW-Authenticate"] = CHALLENGE
-    except DeciderError as error:
-        response = problem_response(error)
+    failed = argument("X-Decider-Failed")
+    if failed:
+        said = json.loads(failed)
+        response = problem_of(said["problem"])
+        response.headers.update(said["headers"])
+    else:
+        try:
+            authenticated_reader()
+            response = explain()
+        except DeciderError as error:
+            response = problem_response(error)
+            response.headers.update(reader_headers(error))
     response.headers["Vary"] = VARY
     # To clients nginx says no-store (refusals.conf); this Cache-Control is for nginx alone.
     return _kept_briefly(response)

@@ -4,7 +4,6 @@ HTML, or JSON for whoever asks for it (Accept). Explains decisions; makes none, 
 Says what a refusal says, and nothing that rules do not say to clients; so it takes a token where reading takes one.
 """
 
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -15,8 +14,8 @@ from decider.decision import FileDecision, PageDecision, Verdict
 from decider.errors import DeciderError, FileNotListed, InvalidName
 from decider.names import parse_project_name
 from decider.web import services
-from decider.web.exchange import CHALLENGE, authenticated_reader
-from decider.web.problems import CONTENT_TYPE, RETRY_AFTER_S, problem_members
+from decider.web.exchange import authenticated_reader, reader_headers
+from decider.web.problems import CONTENT_TYPE, problem_members
 
 __all__ = ["blueprint"]
 
@@ -29,12 +28,13 @@ def why() -> Response:
     raw = request.headers.get("X-Decider-Raw-Project", "")
     filename = request.headers.get("X-Decider-File", "").encode("latin-1").decode("utf-8", "replace") or None
     repository = request.headers.get("X-Decider-Repository", "default")
+    told: dict[str, str] = {}
     try:
         authenticated_reader()
         answer = _explain(repository, raw, filename)
         status = 200
     except DeciderError as error:
-        answer = problem_members(error)
+        answer, told = problem_members(error), reader_headers(error)
         status = int(answer["status"])
     # For people first: who asks for nothing in particular, or for what there is not, reads a page.
     best = request.accept_mimetypes.best_match(["text/html", "application/json", CONTENT_TYPE], "text/html")
@@ -48,10 +48,7 @@ def why() -> Response:
     else:
         content_type = "application/json" if status == 200 else CONTENT_TYPE
         response = Response(msgspec.json.encode(answer), status=status, content_type=content_type)
-    if status == HTTPStatus.UNAUTHORIZED:
-        response.headers["WWW-Authenticate"] = CHALLENGE
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers["Retry-After"] = RETRY_AFTER_S
+    response.headers.update(told)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Vary"] = "Accept"
     response.headers["X-Content-Type-Options"] = "nosniff"

@@ -35,7 +35,8 @@ __all__ = ["openapi_document"]
 
 _PREFIX = "#/components/schemas/"
 _ARGUMENT = re.compile(r"<(\w+)>")
-_TOO_LONG = {414: "The URL is too long"}
+#: nginx's own (nginx/refusals.conf).
+_UNREAD = {400: "A header is too long, or there twice", 414: "The URL is too long"}
 _BODY_TITLES = {413: "The body is too large", 415: "The body is of another type"}
 
 Json = dict[str, Any]
@@ -239,7 +240,7 @@ def _responses(one: Operation, schemas: _Schemas) -> Json:
     for kind in _problems(one):
         row = problems.row_of(kind)
         titles[row.status.value].add(row.title)
-    for status, title in (_TOO_LONG if one.body.schema is None else _TOO_LONG | _BODY_TITLES).items():
+    for status, title in (_UNREAD if one.body.schema is None else _UNREAD | _BODY_TITLES).items():
         titles[status].add(title)
     for status, said in sorted(titles.items()):
         responses[str(status)] = {

@@ -17,7 +17,7 @@ from decider.web import services
 from decider.web.api.inputs import Body, read_query
 from decider.web.auth import Caller, authenticate
 
-__all__ = ["PUBLIC", "Call", "Operation", "blueprint", "operation", "operations", "respond"]
+__all__ = ["PUBLIC", "Call", "Operation", "authorise", "blueprint", "operation", "operations", "respond"]
 
 Q = TypeVar("Q", bound=msgspec.Struct)
 B = TypeVar("B")
@@ -127,14 +127,19 @@ def operation(
 
 
 def _call(declared: Operation, query: type[Q], body: Body[B]) -> Call[Q, B]:
-    """Authenticate before anything is read, authorise before the body is."""
+    caller, asked = authorise(declared, query)
+    return Call(caller, asked, body.read())
+
+
+def authorise(declared: Operation, query: type[Q]) -> tuple[Caller, Q]:
+    """Who makes the present request, which may do so, and its query: authenticated before anything is read."""
     if declared.role is None:
-        return Call(PUBLIC, read_query(query), body.read())
+        return PUBLIC, read_query(query)
     caller = authenticate()
     asked = read_query(query)
     is_dry = declared.dry_run_role is not None and getattr(asked, "dry_run", False)
     caller.require(declared.dry_run_role if is_dry and declared.dry_run_role else declared.role)
-    return Call(caller, asked, body.read())
+    return caller, asked
 
 
 def respond(
