@@ -1,6 +1,7 @@
 """decider: which Python distribution files an organisation may install, decided behind nginx.
 
 errors      the error tree                      index/   one index: a directory, or one behind nginx
+hosts       where files may come from           egress/  the fetcher: the one way out, behind nginx
 names       project names and patterns          store/   rules, tokens, reviews, audit: SQLite or Redis
 files       distribution files, project pages   settings where things are, read once
 pages       both wire formats, negotiation      repository  what a client points at: joins the above
