@@ -1,4 +1,4 @@
-"""Which certificate authorities this machine trusts, as the file that nginx verifies indexes by."""
+"""Which certificate authorities this machine trusts, as the file that indexes are verified by; whether files can be used."""
 
 import ssl
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from decider.pip_config import pip_setting
 
-__all__ = ["find_ca_file"]
+__all__ = ["find_ca_file", "is_authority", "is_key_pair"]
 
 _SYSTEM_CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
 
@@ -27,3 +27,22 @@ def find_ca_file(environ: Mapping[str, str]) -> str | None:
         _SYSTEM_CA_FILE,
     )
     return next((str(Path(file).absolute()) for file in candidates if file and Path(file).is_file()), None)
+
+
+def is_authority(file: str) -> bool:
+    """Whether TLS can verify by the certificates in a file."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except OSError:  # ssl.SSLError is one
+        return False
+    return True
+
+
+def is_key_pair(certificate: str, key: str) -> bool:
+    """Whether TLS can show the certificate by its key: both PEM, of each other, without a passphrase."""
+    try:
+        # (!) Without a passphrase OpenSSL would ask the terminal for it.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError):
+        return False
+    return True

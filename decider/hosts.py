@@ -54,6 +54,10 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 _NAT64 = ip_network("64:ff9b::/96")  #: RFC 6052
 _GLOBAL_UNICAST = ip_network("2000::/3")  #: all that IANA has given out of IPv6
 _TEREDO = ip_network("2001::/32")
+#: RFC 5737, RFC 3849: nobody's, inside or outside. A closed network may have its stand-in for the internet there.
+_DOCUMENTATION = tuple(
+    map(ip_network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"))
+)
 
 
 def is_public(address: str) -> bool:
@@ -62,6 +66,8 @@ def is_public(address: str) -> bool:
     An IPv6 address that stands for an IPv4 one (IPv4-mapped; NAT64, RFC 6052; 6to4, RFC 3056) is judged as that one.
     """
     found = _address(address)
+    if found is not None and any(found in network for network in _DOCUMENTATION):
+        return True
     if isinstance(found, IPv6Address):
         if found.scope_id is not None:
             return False

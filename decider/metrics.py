@@ -290,6 +290,7 @@ def touch_egress(indexes: Iterable[str]) -> None:
         _meters.digest_mismatches.labels(index)
     for kind in ("file", "page", "part", "event"):
         _meters.egress_seconds.labels(kind)
+        _meters.fetches.labels(kind, "away")
 
 
 def render(stub_status: str | None = None) -> bytes:

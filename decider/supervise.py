@@ -17,7 +17,6 @@ from pathlib import Path
 
 from decider.caches import decisions_folder
 from decider.data_dir import prepare_data_dir, replace_file
-from decider.egress.tls import refuse_bad_certificates
 from decider.errors import CannotStart, DeciderError, InvalidSettings
 from decider.log_files import turn_over_large
 from decider.metrics import FOLDER, clear_seats
@@ -122,7 +121,6 @@ class Supervisor:
 
     def _accept(self, settings: Settings) -> None:
         """Write what the children read, once nginx has found it good; raise CannotStart or InvalidSettings."""
-        refuse_bad_certificates(settings)
         text = render_nginx_config(settings, prefix="", user=self._user)
         trial = f"{_CONFIG}.trial"
         replace_file(self._data_dir / trial, text.encode(), 0o600)

@@ -75,7 +75,7 @@ def test_version(said: Said) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "up", "serve", "nginx-config", "check", "rules", "rules add", "rules list", "rules remove", "rules import",
+        "up", "serve", "egress", "nginx-config", "check", "rules", "rules add", "rules list", "rules remove", "rules import",
         "rules export", "explain", "token", "token create", "token list", "token revoke", "audit", "audit verify",
         "audit export", "store", "store migrate",
     ],

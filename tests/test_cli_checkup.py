@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 import pytest
-import trustme
 
 from decider.cli.checkup import Finding, checkup
 from decider.settings import IndexSettings, RepositorySettings, Settings
@@ -17,12 +16,10 @@ from tests.uploads import make_wheel
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     (tmp_path / "packages").mkdir()
-    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     return Settings(
         data_dir=str(tmp_path / "var"),
         listen_port=free_port(),
         internal_port=free_port(),
-        ca_file=str(tmp_path / "ca.pem"),
         indexes=(IndexSettings(name="internal", path=str(tmp_path / "packages")),),
         repositories=(RepositorySettings(name="default", indexes=("internal",)),),
         config_file=str(tmp_path / "decider.toml"),
@@ -47,13 +44,7 @@ def test_good(settings: Settings, tmp_path: Path) -> None:
     wheel = make_wheel("demo", "1.0")
     (tmp_path / "packages" / wheel.filename).write_bytes(wheel.data)
     findings = checkup(settings)
-    assert [finding.part for finding in findings][:5] == [
-        "settings",
-        "nginx",
-        "certificates",
-        "store",
-        "index internal",
-    ]
+    assert [finding.part for finding in findings][:4] == ["settings", "nginx", "store", "index internal"]
     assert levels(findings)["nginx"] == levels(findings)["store"] == "ok"
     assert "error" not in levels(findings).values()
     assert findings[0].as_dict() == {"part": "settings", "level": "ok", "detail": settings.config_file}
@@ -121,21 +112,10 @@ def test_store_that_is_away(settings: Settings) -> None:
 def test_configuration_that_nginx_refuses(settings: Settings, tmp_path: Path) -> None:
     """What nginx says of its configuration is passed on, and the other parts are looked at all the same."""
     (tmp_path / "tls.pem").write_text("no certificate")
-    wrong = str(tmp_path / "tls.pem")
-    findings = checkup(changed(settings, tls_certificate=wrong, tls_key=wrong))
+    bad = changed(settings, tls_certificate=str(tmp_path / "tls.pem"), tls_key=str(tmp_path / "tls.pem"))
+    findings = checkup(bad)
     assert levels(findings)["nginx"] == "error"
     assert "tls.pem" in next(finding.detail for finding in findings if finding.part == "nginx")
-    assert levels(findings)["store"] == "ok"
-
-
-def test_authorities_that_are_none(settings: Settings, tmp_path: Path) -> None:
-    """A file of authorities that holds none is an error that names key and file, and the other parts are looked at."""
-    (tmp_path / "ca.pem").write_text("no certificate")
-    findings = checkup(settings)
-    assert levels(findings)["certificates"] == "error"
-    (detail,) = (finding.detail for finding in findings if finding.part == "certificates")
-    assert detail.startswith("ca_file: ")
-    assert "ca.pem" in detail
     assert levels(findings)["store"] == "ok"
 
 

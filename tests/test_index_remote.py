@@ -508,17 +508,15 @@ FAILURES: list[tuple[Said, type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("said", "error", "words"), FAILURES, ids=[one[2] for one in FAILURES])
+@pytest.mark.parametrize("failure", FAILURES, ids=[one[2] for one in FAILURES])
 def test_failure_that_nginx_has_no_stale_copy_for(
     listener: Listener,
     make_index: Callable[..., RemoteIndex],
     clocks: Clocks,
-    *,
-    said: Said,
-    error: type[Exception],
-    words: str,
+    failure: tuple[Said, type[Exception], str],
 ) -> None:
     """However an index fails, its page goes on for `stale_if_error`; that it has none does not."""
+    said, error, words = failure
     index = make_index(page_ttl_s=10, stale_if_error_s=100)
     listener.answers[f"{HERE}demo/"] = page(listing("1.0"))
     assert versions_of(index) == ["1.0"]

@@ -219,3 +219,32 @@ def test_seat_number_of_a_reader_is_its_own(folder: Path, start: Callable[[], Co
     start()
     seen(folder)
     assert {file.name for file in folder.glob("*.lock")} == {"worker-0.lock", "reader-0.lock"}
+
+
+def test_fetcher_s_numbers_are_there_from_the_start(folder: Path) -> None:
+    """What the fetcher counts shows before anything was fetched, in files that it opened before it left root."""
+    code = """
+import os, sys
+from pathlib import Path
+from decider import metrics
+
+folder = Path(sys.argv[1])
+metrics.take_seat(folder, "egress")
+metrics.touch_egress(sys.argv[2:])
+opened = set(os.listdir("/proc/self/fd"))
+for kind in ("file", "page", "part", "event"):
+    metrics.meters().fetches.labels(kind, "whole").inc()
+    metrics.meters().egress_seconds.labels(kind).observe(1)
+assert set(os.listdir("/proc/self/fd")) == opened, "a file was opened too late"
+print(metrics.render().decode())
+"""
+    for indexes in ([], ["public"]):
+        text = subprocess.run(
+            [sys.executable, "-c", code, str(folder), *indexes],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=source_environment(),
+        ).stdout
+        assert 'decider_egress_fetches_total{kind="event",outcome="whole"}' in text
+        assert ('decider_digest_mismatch_total{index="public"} 0.0' in text) == bool(indexes)

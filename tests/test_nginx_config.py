@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 
 from decider import caches
 from decider.caches import cache_space, decisions_folder
+from decider.egress import parts
+from decider.egress.pages import HEAD_WITHIN_S, WITHIN_S
 from decider.errors import InvalidSettings
+from decider.index.asking import FETCH_DEADLINE_S
 from decider.nginx_config import render_nginx_config, template_folder
 from decider.nginx_program import nginx_fault
 from decider.settings import IndexSettings, RepositorySettings, Settings
@@ -124,6 +127,35 @@ def test_variants(folder: Path, settings: Settings, variant: str) -> None:
     assert fault(folder, render(changed(settings, **fields[variant]))) is None
 
 
+@pytest.mark.parametrize("variant", ["ordinary", *VARIANTS])
+def test_nothing_leads_outside(folder: Path, settings: Settings, variant: str) -> None:
+    """nginx connects to the decider and the fetcher, over unix sockets, and to nobody else: it resolves no name."""
+    text = render(changed(settings, **variants(folder).get(variant, {})))
+    upstreams = {name: re.findall(r"server ([^;]+);", body) for name, body in blocks(text, "upstream")}
+    assert upstreams == {
+        "decider": ['"unix:run/decider.sock" max_fails=0'],
+        "fetcher": ['"unix:run/egress.sock" max_fails=0'],
+    }
+    places = set(re.findall(r"proxy_pass (\S+?://[^/$;]+)", text))
+    assert places == {"http://decider", "http://fetcher"}
+    assert len(re.findall(r"\bproxy_pass\s", text)) == len(
+        re.findall(r"proxy_pass http://(?:decider|fetcher)[/$;]", text)
+    )
+    assert not re.search(
+        r"^\s*(resolver|proxy_ssl\w*|grpc_pass|uwsgi_pass|fastcgi_pass|scgi_pass|memcached_pass)\b",
+        text,
+        re.MULTILINE,
+    )
+
+
+@pytest.mark.parametrize("variant", ["https and credentials", "a webhook"])
+def test_no_secret(folder: Path, settings: Settings, variant: str) -> None:
+    """What only the fetcher needs does not stand in nginx's configuration: credentials, and where indexes are."""
+    text = render(changed(settings, **variants(folder)[variant]))
+    for word in ("Authorization $index", "u:p", "dTpw", "8443", "hook?", "3141"):
+        assert word not in text
+
+
 def test_worker_processes(settings: Settings) -> None:
     """There is a worker for each core, or as many as the settings say."""
     assert "\nworker_processes auto;\n" in render(settings)
@@ -189,6 +221,18 @@ def test_words_stay_words(settings: Settings, key: str, text: str) -> None:
     with pytest.raises(InvalidSettings) as caught:
         render(changed(settings, **fields[key]))
     assert key in {one.field for one in caught.value.faults}
+
+
+@pytest.mark.parametrize("text", BETWEEN_WORDS)
+def test_what_nginx_is_not_told(settings: Settings, text: str) -> None:
+    """An index's address and a webhook's do not come into the configuration, whatever is in them."""
+    bad = changed(
+        settings,
+        indexes=(IndexSettings(name="x", url=f"http://127.0.0.1/a{text}b/"),),
+        webhook=WebhookSettings(url=f"http://127.0.0.1/{text}x"),
+    )
+    good = changed(settings, indexes=(IndexSettings(name="y", url="http://127.0.0.1/"),))
+    assert render(bad) == render(good)
 
 
 def test_decisions_are_in_memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +317,7 @@ ARGUED = {
     "= /healthz": "a constant",
     "= /readyz": "the decider tells its state",
     "@remote_file": "named: reached from the guarded location of files alone",
-    "@part_of_remote_file": "named: reached from that one alone",
+    "@part_of_remote_file": "named: reached from @remote_file alone",
     "@made_metadata": "named: reached from where that location ends up alone, and the decider decides once more",
 }
 _SHAPES = {
@@ -306,12 +350,12 @@ def test_every_way_to_bytes_is_guarded(folder: Path, settings: Settings, variant
         if re.search(r"^\s*auth_request /-/decide/", body, re.MULTILINE):
             continue
         if re.search(r"^\s*internal;", body, re.MULTILINE):
-            # Answers of the decider, or constants; what fetches a file into the cache is asked for by no client.
-            assert set(re.findall(r"proxy_pass ([^\s$;]+)", body)) <= (
-                {"http://fetcher"}
-                if name == "= /-/whole"
-                else {f"http://decider/-/decision/{kind}" for kind in ("page", "projects", "json", "file")}
-            ), name
+            # Answers of the decider, constants, or what no client reads: never an index's bytes.
+            passed = set(re.findall(r"proxy_pass ([^\s;]+)", body))
+            allowed = {f"http://decider/-/decision/{kind}" for kind in ("page", "projects", "json", "file")}
+            assert passed <= allowed or (name, passed) == ("= /-/whole", {"http://fetcher$fetcher_path"}), (
+                name
+            )
             continue
         if name == "@refusal":
             assert re.findall(r"proxy_pass (\S+);", body) == ["http://decider$refusal_path"]
@@ -325,28 +369,36 @@ def test_every_way_to_bytes_is_guarded(folder: Path, settings: Settings, variant
 
 
 def test_only_the_guarded_location_leads_to_remote_files(settings: Settings) -> None:
-    """What fetches from indexes is reached from the guarded location alone, and a part of a file by way of the whole."""
-    text = render(settings)
-    assert re.findall(r"(\S+) \S* ?@remote_file;", text) == ["try_files"]
-    assert re.findall(r"(\S+) \S* ?= @part_of_remote_file;", text) == ["error_page"]
-    bodies = dict(blocks(text, "location"))
-    fetching = [name for name, body in bodies.items() if "proxy_pass http://fetcher$fetcher_path" in body]
+    """The locations that have files fetched are reached from the guarded one, and send none of their own making."""
+    public, *_ = blocks(render(settings), "server")
+    assert re.findall(r"(\S+) \S* ?@remote_file;", public[1]) == ["try_files"]
+    bodies = dict(blocks(public[1], "location"))
+    fetching = [name for name, body in bodies.items() if "http://fetcher" in body]
     assert fetching == ["@remote_file", "@part_of_remote_file", "= /-/whole"]
-    assert "auth_request /-/whole;" in bodies["@part_of_remote_file"]
-    assert "proxy_set_header X-Decider-Cached-Only 1;" in bodies["@part_of_remote_file"]
+    assert re.findall(r"(\S+ \S+ \S+) @part_of_remote_file;", public[1]) == ["error_page 420 ="]
+    assert re.findall(r"(\S+) /-/whole;", public[1]) == ["auth_request"]
+    assert re.search(r"^\s*internal;", bodies["= /-/whole"], re.MULTILINE)
+    for name in fetching:
+        assert re.findall(r"proxy_set_header X-Decider-(Url|Expect) (\S+);", bodies[name]) == [
+            ("Url", "$decided_url"),
+            ("Expect", "$decided_expect"),
+        ]
 
 
-def test_nothing_outside_is_spoken_to(settings: Settings) -> None:
-    """nginx speaks to the decider and to the fetcher, each at its unix socket, and to nobody else."""
-    for fields in ({}, {"webhook": WebhookSettings(url="https://127.0.0.1:8443/hook")}):
-        text = render(changed(settings, **fields))
-        servers = re.findall(r"^\s*server \"?([^\s\";{]+)", text, re.MULTILINE)
-        assert servers == ["unix:run/decider.sock", "unix:run/egress.sock"]
-        targets = {re.split(r"[/$]", one)[0] for one in re.findall(r"proxy_pass http://([^;]+);", text)}
-        assert targets == {"decider", "fetcher"}
-        assert len(re.findall(r"proxy_pass ", text)) == len(re.findall(r"proxy_pass http://", text))
-        assert not re.search(r"^\s*(resolver|proxy_ssl_\w+) ", text, re.MULTILINE)
-        assert "8443" not in text
+def test_what_the_decider_alone_may_ask(settings: Settings) -> None:
+    """Pages, parts of files and nginx's own numbers are given on a unix socket, and nowhere else."""
+    public, internal, pages = blocks(render(settings), "server")
+    assert re.findall(r"^ {4}listen ([^;]+);", pages[1], re.MULTILINE) == ['"unix:run/indexes.sock"']
+    assert [name for name, _ in blocks(pages[1], "location")] == [
+        "/",
+        "= /nginx",
+        "= /part",
+        '~ "^/indexes/(?<asked_index>[a-z0-9][a-z0-9-]{0,63})/(?<index_path>(?:[a-z0-9-]{1,200}/)?)\\z"',
+    ]
+    part = dict(blocks(pages[1], "location"))["= /part"]
+    assert "proxy_no_cache 1;" in part
+    for _, body in (public, internal):
+        assert not re.search(r"fetcher/(page|part)|stub_status|proxy_cache indexes", body)
 
 
 @given(st.text("%25fFcC0/?aA", max_size=16))
@@ -372,12 +424,12 @@ def test_client_headers_go_nowhere(settings: Settings) -> None:
     """No client header is passed on unless a location names it, and those that it names are known."""
     text = render(settings)
     assert re.findall(r"proxy_pass_request_headers (\w+);", text) == ["off"]
-    public, *_ = (body for _, body in blocks(text, "server"))
-    named = set(re.findall(r"proxy_set_header \S+ (\$http_\w+)", public))
+    named = set(re.findall(r"proxy_set_header \S+ (\$http_\w+)", text))
     assert named <= {
         "$http_accept", "$http_authorization", "$http_if_match", "$http_if_none_match",
+        # Of the decider, on its own socket.
+        "$http_range", "$http_x_decider_expect", "$http_x_decider_source", "$http_x_decider_url",
     }  # fmt: skip
-    assert "$http_x_decider" not in public
 
 
 @pytest.mark.parametrize("variant", ["ordinary", *VARIANTS])
@@ -401,18 +453,26 @@ def test_every_way_to_the_decider_is_limited(folder: Path, settings: Settings, v
             assert directive in body, name
 
 
-def test_other_listeners(settings: Settings) -> None:
-    """Over TCP this machine is told numbers and a ping, no page and no file; pages are behind a socket in a closed folder."""
-    _, internal, behind = (body for _, body in blocks(render(settings), "server"))
-    assert re.findall(r"^ {4}(allow|deny) (\S+);", internal, re.MULTILINE) == [
+def test_internal_listener_is_for_this_machine(settings: Settings) -> None:
+    """What listens for Prometheus refuses whoever comes from elsewhere, and has neither pages nor files."""
+    _, internal, _ = blocks(render(settings), "server")
+    assert re.findall(r"^ {4}(allow|deny) (\S+);", internal[1], re.MULTILINE) == [
         ("allow", "127.0.0.0/8"),
         ("allow", "::1"),
         ("deny", "all"),
     ]
-    assert set(dict(blocks(internal, "location"))) == {"/", "= /metrics", "= /-/ping"}
-    assert re.findall(r"listen ([^;]+);", behind) == ['"unix:run/indexes.sock"']
-    for body in (internal, behind):
-        assert not re.search(r"^\s*(try_files|root|alias)\b", body, re.MULTILINE)
+    assert [name for name, _ in blocks(internal[1], "location")] == ["/", "= /metrics", "= /-/ping"]
+    assert not re.search(r"^\s*(try_files|root|alias)\b|fetcher", internal[1], re.MULTILINE)
+
+
+def test_hanging_index_is_waited_for_by_all_in_order(settings: Settings) -> None:
+    """Who is nearer to the index gives up sooner: the fetcher, the decider, nginx; so each can say what was wrong."""
+    *_, pages = blocks(render(settings), "server")
+    (page,) = (body for name, body in blocks(pages[1], "location") if "/indexes/" in name)
+    (part,) = (body for name, body in blocks(pages[1], "location") if name == "= /part")
+    waits = [int(re.findall(r"proxy_read_timeout (\d+)s;", body)[0]) for body in (page, part)]
+    assert HEAD_WITHIN_S < WITHIN_S < FETCH_DEADLINE_S < waits[0]
+    assert waits[1] > parts.WITHIN_S
 
 
 def test_nginx_is_asked_with_the_right_folder(folder: Path, settings: Settings) -> None:

@@ -41,6 +41,8 @@ EXAMPLES: list[tuple[DeciderError, int, str]] = [
     (errors.RecordNotFound("rule", "r1"), 404, "no rule `r1`"),
     (errors.UnreadablePage("public", "no JSON"), 502, "index `public`: unreadable page: no JSON"),
     (errors.IndexUnavailable("public", "refused"), 503, "index `public`: refused"),
+    (errors.IndexMisbehaved("public", "no HTTP"), 502, "index `public`: no HTTP"),
+    (errors.FetchFailed("mismatch", "it is longer than 5 bytes"), 502, "it is longer than 5 bytes"),
     (errors.NoParts("public", "no ranges"), 502, "index `public`: no ranges"),
     (errors.IndexTimeout("public", "20 s"), 504, "index `public`: 20 s"),
     (errors.NotAcceptable(), 406, "No acceptable format"),

@@ -20,6 +20,7 @@ from decider.errors import (
     IndexUnavailable,
     UnreadablePage,
 )
+from decider.index import list_loading
 from decider.index.list_loading import ListJob, LoadedList, load_list
 from decider.index.project_list import RETRY_S, ProjectList
 from decider.index.project_names import write_names
@@ -201,6 +202,27 @@ def test_load(tmp_path: Path) -> None:
     (path,) = tmp_path.iterdir()
     assert (path.name, path.read_text()) == (f"{loaded.digest}.names", "demo\nfoo-bar\n")
     assert not loaded.is_stale
+
+
+def test_child_knows_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child asks nginx: credentials of the index and of a proxy stay where they are."""
+    given: list[ListJob] = []
+
+    def run(_: str, job: ListJob, *__: object, **___: object) -> LoadedList:
+        given.append(job)
+        return LoadedList()
+
+    monkeypatch.setattr(list_loading, "run_child", run)
+    settings = IndexSettings(
+        name="public",
+        url="https://index.example/simple/",
+        credentials="me:secret",
+        proxy="http://me:secret@proxy.example",
+    )
+    load_list(ListJob(index=settings, socket="", folder=str(tmp_path)))
+    (job,) = given
+    assert job.index.url == settings.url
+    assert "me:secret" not in repr(job)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,20 @@ def test_remote_indexes_leave_threads_for_others(tmp_path: Path, remote: int) ->
     assert sum(places) <= MAX_WAITING < THREADS or remote * MIN_WAITING > MAX_WAITING
 
 
+def test_everything_remote_is_asked_for_on_one_socket(tmp_path: Path) -> None:
+    """Pages, lists and parts of files come from nginx's socket in data_dir; what can be offered is kept beside it."""
+    made = build(make_settings(tmp_path, remote=2))
+    made.store.close()
+    (socket,) = {
+        index._asker._pool._path
+        for index in made.repositories.indexes.values()
+        if isinstance(index, RemoteIndex)
+    }
+    assert socket == tmp_path / "run" / "indexes.sock"
+    assert {one._parts._pool._path for one in made.repositories._offers.values()} == {socket}
+    assert set(made.repositories._offers) == {"r0", "r1"}
+
+
 def test_nothing_runs_before_it_is_started(tmp_path: Path) -> None:
     """To build the parts starts no thread: commands use them too."""
     before = set(threading.enumerate())

@@ -10,16 +10,26 @@ from pathlib import Path
 
 import pypi_simple
 import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
 from decider import pip_config
-from decider.addresses import Address, parse_address, parse_base_url, parse_file_host, url_address
+from decider.addresses import (
+    Address,
+    parse_address,
+    parse_base_url,
+    parse_file_host,
+    parse_proxy_url,
+    url_address,
+)
 from decider.certificates import find_ca_file
 from decider.errors import Fault, InvalidSettings
 from decider.pip_config import pip_index, pip_setting
 from decider.settings import (
     RESERVED_REPOSITORIES,
+    EgressSettings,
     IndexSettings,
     RepositorySettings,
     Settings,
@@ -27,6 +37,7 @@ from decider.settings import (
     WebhookSettings,
     find_config,
     load_settings,
+    reading,
     settings_from_json,
     settings_to_json,
 )
@@ -119,9 +130,14 @@ def test_deployed_example_explains_every_key(load: Load, tmp_path: Path) -> None
     """The example's comments, uncommented, are a valid configuration that sets every key to its default."""
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "pypi.credentials").write_text("reader:secret\n", encoding="utf-8")
-    for name in ("tls.pem", "tls.key", "corp-ca.pem", "decider.pem", "decider.key"):
+    for name in ("tls.pem", "tls.key"):
         (tmp_path / "etc" / name).touch()
     (tmp_path / "etc" / "webhook.secret").write_text("secret\n", encoding="utf-8")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "etc" / "corp-ca.pem"))
+    certificate = authority.issue_cert("decider.example")
+    certificate.private_key_pem.write_to_path(str(tmp_path / "etc" / "decider.key"))
+    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "etc" / "decider.pem"))
     lines = DEPLOYED.read_text(encoding="utf-8").splitlines()
     text = "\n".join(
         line.removeprefix("#") if line.startswith(("#[", "#")) and line[1:2] != " " else line
@@ -148,7 +164,6 @@ def test_deployed_example_explains_every_key(load: Load, tmp_path: Path) -> None
     assert loaded.repositories[0] == default.repositories[0]
     assert set(document["usage"]) == set(UsageSettings.__struct_fields__)
     assert loaded.usage == UsageSettings(folder="/srv/decider/usage")
-    assert loaded.egress.max_file_size == default.egress.max_file_size
 
 
 # The usage log
@@ -183,6 +198,196 @@ def test_usage_faults(load: Load, line: str, key: str) -> None:
     with pytest.raises(InvalidSettings) as caught:
         load(f"[usage]\n{line}")
     assert [fault.field for fault in caught.value.faults] == [key]
+
+
+# The way out
+
+
+def test_egress(load: Load) -> None:
+    """Without a proxy named anywhere everything is asked directly; files whose page states no size end at 5 GB."""
+    assert load().egress == EgressSettings()
+    assert EgressSettings() == EgressSettings(
+        http_proxy=None, https_proxy=None, no_proxy="", max_file_size=5 * 1024**3
+    )
+    text = "[egress]\nproxy = 'http://me:pw@Proxy.example:3128/'\nno_proxy = 'corp.example,10.0.0.0/8'\nmax_file_size = '1g'"
+    proxy = "http://me:pw@Proxy.example:3128"
+    assert load(text).egress == EgressSettings(
+        http_proxy=proxy, https_proxy=proxy, no_proxy="corp.example,10.0.0.0/8", max_file_size=1024**3
+    )
+    told = {"DECIDER_EGRESS__PROXY": "proxy.example", "DECIDER_EGRESS__NO_PROXY": "a"}
+    assert load(None, **told).egress == EgressSettings(
+        http_proxy="http://proxy.example", https_proxy="http://proxy.example", no_proxy="a"
+    )
+
+
+def test_max_file_size(load: Load) -> None:
+    """The limit may stand at the top as well, beside the other sizes; what stands in the table counts."""
+    assert load("max_file_size = '2g'").egress.max_file_size == 2 * 1024**3
+    assert load("max_file_size = '2g'\n[egress]\nmax_file_size = '3g'").egress.max_file_size == 3 * 1024**3
+
+
+@pytest.mark.parametrize(
+    ("environ", "http", "https", "no_proxy"),
+    [
+        ({"https_proxy": "http://a:1"}, None, "http://a:1", ""),
+        ({"HTTPS_PROXY": "http://a:1"}, None, "http://a:1", ""),
+        ({"https_proxy": "http://a:1", "HTTPS_PROXY": "http://b:1"}, None, "http://a:1", ""),
+        ({"http_proxy": "a:1"}, "http://a:1", None, ""),
+        # In a CGI that would be a client's header.
+        ({"HTTP_PROXY": "http://a:1"}, None, None, ""),
+        ({"all_proxy": "https://a"}, "https://a", "https://a", ""),
+        ({"ALL_PROXY": "http://a"}, "http://a", "http://a", ""),
+        ({"all_proxy": "http://a", "https_proxy": "http://b"}, "http://a", "http://b", ""),
+        ({"https_proxy": "http://a", "no_proxy": "x,.y"}, None, "http://a", "x,.y"),
+        ({"https_proxy": "http://a", "NO_PROXY": "x"}, None, "http://a", "x"),
+        ({"https_proxy": "", "HTTPS_PROXY": ""}, None, None, ""),
+    ],
+)
+def test_proxies_of_the_environment(
+    load: Load, environ: dict[str, str], http: str | None, https: str | None, no_proxy: str
+) -> None:
+    """The usual variables are honoured, as others do; what the configuration says comes before them."""
+    assert load(None, **environ).egress == EgressSettings(
+        http_proxy=http, https_proxy=https, no_proxy=no_proxy
+    )
+    named = load("[egress]\nproxy = 'http://named'", **environ).egress
+    assert named == EgressSettings(http_proxy="http://named", https_proxy="http://named")
+    assert load("[egress]\nproxy = 'none'", **environ).egress == EgressSettings(http_proxy="", https_proxy="")
+
+
+def test_proxy_of_an_index(load: Load) -> None:
+    """An index may have a proxy of its own, or none."""
+    table = "[indexes.corp]\nurl = 'https://corp.example/simple/'\n"
+    assert load(table).indexes[0].proxy is None
+    assert load(table + "proxy = 'http://p:1'").indexes[0].proxy == "http://p:1"
+    assert load(table + "proxy = 'none'").indexes[0].proxy == ""
+
+
+@pytest.mark.parametrize(
+    ("proxy", "spelled"),
+    [
+        ("http://p", "http://p"),
+        ("p", "http://p"),
+        ("p:3128", "http://p:3128"),
+        ("http://p:3128/", "http://p:3128"),
+        ("https://p:3128", "https://p:3128"),
+        ("http://[::1]:3128", "http://[::1]:3128"),
+        ("http://me:a@b:c@p:1", "http://me:a@b:c@p:1"),
+        ("http://me:%40@p", "http://me:%40@p"),
+    ],
+)
+def test_proxy_urls(proxy: str, spelled: str) -> None:
+    """A proxy is a host, with a port, a scheme and credentials where it has them."""
+    assert parse_proxy_url(proxy) == spelled
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "", "http://", "socks5://s3cret@p:1080", "ftp://s3cret@p", "http://s3cret@p/path", "http://s3cret@p?x", "http://s3cret@p#x",
+        "http://s3cret@p:0", "http://s3cret@p:99999", "http://s3cret@p:x", "http://s3cret@p q", "http://s3cret@[::g]", "http://s3crét@p",
+        "http://s3cret@p\n", "http://s3cret@",
+    ],
+)  # fmt: skip
+def test_faulty_proxies(faults: Faults, load: Load, proxy: str) -> None:
+    """What is no HTTP proxy is a fault under its key, in the words of which no password is."""
+    with pytest.raises(ValueError, match=r"must|holds|host|port|URL") as caught:
+        parse_proxy_url(proxy)
+    assert "s3cr" not in str(caught.value)
+    if proxy:
+        with pytest.raises(InvalidSettings) as refused:
+            load(None, https_proxy=proxy)
+        assert [fault.field for fault in refused.value.faults] == ["https_proxy (environment)"]
+        assert "s3cr" not in str(refused.value)
+    if proxy.isprintable():
+        found = faults(
+            f"[egress]\nproxy = '{proxy}'\n[indexes.a]\nurl = 'https://i.example/'\nproxy = '{proxy}'"
+        )
+        assert set(found) == {"egress.proxy", "indexes.a.proxy"}
+        assert "s3cr" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("max_file_size = 5", "egress.max_file_size"),
+        ("max_file_size = '0g'", "egress.max_file_size"),
+        ("no_proxy = ['a']", "egress.no_proxy"),
+        ("proxy = 3", "egress.proxy"),
+        ("proxi = 'http://p'", "egress.proxi"),
+    ],
+)
+def test_egress_faults(faults: Faults, line: str, key: str) -> None:
+    """Each fault of the table is told under its key."""
+    assert set(faults(f"[egress]\n{line}")) == {key}
+
+
+def test_certificates_of_an_index(load: Load, faults: Faults, tmp_path: Path) -> None:
+    """An index may have authorities and a client certificate of its own, beside the configuration; a key belongs to it."""
+    (tmp_path / "etc").mkdir()
+    pair = trustme.CA().issue_cert("me.example")
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "etc" / "ca.pem"))
+    pair.cert_chain_pems[0].write_to_path(str(tmp_path / "etc" / "me.pem"))
+    pair.private_key_pem.write_to_path(str(tmp_path / "etc" / "me.key"))
+    table = "[indexes.a]\nurl = 'https://i.example/'\n"
+    files = "ca_file = 'ca.pem'\nclient_certificate = 'me.pem'\nclient_key = 'me.key'"
+    index = load(table + files).indexes[0]
+    assert (index.ca_file, index.client_certificate, index.client_key) == tuple(
+        str(tmp_path / "etc" / name) for name in ("ca.pem", "me.pem", "me.key")
+    )
+    assert faults(table + "client_certificate = 'me.pem'") == {"indexes.a.client_key": "must be set too"}
+    assert faults(table + "client_key = 'me.key'") == {"indexes.a.client_certificate": "must be set too"}
+    absent = files.replace(".pem", ".absent").replace(".key", ".absent")
+    assert faults(table + absent) == dict.fromkeys(
+        ("indexes.a.ca_file", "indexes.a.client_certificate", "indexes.a.client_key"),
+        "is no file that can be read",
+    )
+
+
+def test_certificates_that_cannot_be_used(faults: Faults, tmp_path: Path) -> None:
+    """What TLS could not use is a fault before anything starts, or is taken over: the fetcher could not go on with it."""
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    pair, other = (trustme.CA().issue_cert("me.example") for _ in range(2))
+    pair.cert_chain_pems[0].write_to_path(str(etc / "me.pem"))
+    pair.private_key_pem.write_to_path(str(etc / "me.key"))
+    other.private_key_pem.write_to_path(str(etc / "other.key"))
+    (etc / "junk.pem").write_text("junk")
+    key = serialization.load_pem_private_key(pair.private_key_pem.bytes(), None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"x"),
+    )
+    (etc / "locked.key").write_bytes(locked)
+    table = "[indexes.a]\nurl = 'https://i.example/'\n"
+    no_certificate = "holds no certificate: must be a PEM file"
+    for bad in ("junk.pem", "me.key"):
+        assert faults(f"ca_file = '{bad}'\n{table}") == {"ca_file": no_certificate}
+        assert faults(f"{table}ca_file = '{bad}'") == {"indexes.a.ca_file": no_certificate}
+    for certificate, key_file in (("me.pem", "other.key"), ("me.pem", "locked.key"), ("junk.pem", "me.key")):
+        found = faults(f"{table}client_certificate = '{certificate}'\nclient_key = '{key_file}'")
+        assert found == {"indexes.a.client_key": "is no PEM key of client_certificate, without a passphrase"}
+
+
+@pytest.mark.parametrize("key", ["ca_file", "client_certificate", "client_key", "proxy", "file_hosts"])
+def test_directory_has_no_way_out(faults: Faults, key: str) -> None:
+    """What is about connections says nothing about a directory."""
+    value = "['f.example']" if key == "file_hosts" else "'none'"
+    assert f"indexes.a.{key}" in faults(f"[indexes.a]\npath = 'x'\n{key} = {value}")
+
+
+def test_missing_authorities(
+    load: Load, faults: Faults, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where nothing is found to verify an https index or webhook by, the fault names the key; where none is needed, none is."""
+    monkeypatch.setattr(reading, "find_ca_file", lambda _: None)
+    table = "[indexes.a]\nurl = 'https://i.example/'\n"
+    assert "none was found" in faults(table)["ca_file"]
+    assert "none was found" in faults("[indexes.a]\npath = 'x'\n[webhook]\nurl = 'https://x/'")["ca_file"]
+    assert load("[indexes.a]\nurl = 'http://i.example/'\n[indexes.b]\npath = 'x'").ca_file is None
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "etc" / "ca.pem"))
+    assert load(table + "ca_file = 'ca.pem'").ca_file is None
 
 
 # The webhook
@@ -247,7 +452,7 @@ def test_faulty_credentials(load: Load, tmp_path: Path, line: str) -> None:
 def test_whole_file(load: Load, tmp_path: Path) -> None:
     """A file says everything; relative paths count from its folder."""
     (tmp_path / "etc").mkdir()
-    (tmp_path / "etc" / "ca.pem").touch()
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "etc" / "ca.pem"))
     settings = load(
         """
         listen = "[::]:80"
@@ -262,7 +467,7 @@ def test_whole_file(load: Load, tmp_path: Path) -> None:
         ca_file = "ca.pem"
         [indexes.public]
         url = "HTTPS://Index.Example:443/simple"
-        file_hosts = ["Files.example", "cdn.example:8443", "[2001:DB8::1]:443"]
+        file_hosts = ["Files.example", "cdn.example:8443", "[2001:DB8::1]:443", "10.0.0.0/8", "FD00::/8"]
         page_ttl = "1m"
         stale_if_error = "0s"
         [indexes.corp]
@@ -292,7 +497,13 @@ def test_whole_file(load: Load, tmp_path: Path) -> None:
             IndexSettings(
                 name="public",
                 url="https://index.example/simple/",
-                file_hosts=("files.example", "cdn.example:8443", "[2001:db8::1]:443"),
+                file_hosts=(
+                    "files.example",
+                    "cdn.example:8443",
+                    "[2001:db8::1]:443",
+                    "10.0.0.0/8",
+                    "fd00::/8",
+                ),
                 page_ttl_s=60,
                 stale_if_error_s=0,
             ),
@@ -306,87 +517,6 @@ def test_whole_file(load: Load, tmp_path: Path) -> None:
         config_file=str(tmp_path / "etc" / "decider.toml"),
     )
     assert settings_from_json(settings_to_json(settings)) == settings
-
-
-# The way out
-
-
-def test_proxy_of_the_file(load: Load) -> None:
-    """A proxy in the file is for everything but what `no_proxy` names, whatever the environment says."""
-    text = '[egress]\nproxy = "http://ann:s3@proxy.example:3128/"\nno_proxy = "corp.example"\n'
-    egress = load(text, https_proxy="http://other.example:1").egress
-    assert egress.http_proxy == egress.https_proxy == "http://ann:s3@proxy.example:3128"
-    assert egress.no_proxy == "corp.example"
-
-
-@pytest.mark.parametrize(
-    ("environ", "http", "https", "no_proxy"),
-    [
-        ({}, None, None, ""),
-        ({"https_proxy": "http://p.example:1"}, None, "http://p.example:1", ""),
-        ({"HTTPS_PROXY": "p.example:1", "NO_PROXY": "a,b"}, None, "http://p.example:1", "a,b"),
-        ({"HTTP_PROXY": "http://evil.example:1"}, None, None, ""),
-        ({"http_proxy": "http://p.example:1"}, "http://p.example:1", None, ""),
-        ({"all_proxy": "http://p.example:1"}, "http://p.example:1", "http://p.example:1", ""),
-        ({"DECIDER_EGRESS__PROXY": "http://p.example:1"}, "http://p.example:1", "http://p.example:1", ""),
-        ({"DECIDER_EGRESS__PROXY": "none", "https_proxy": "http://p.example:1"}, "", "", ""),
-    ],
-)
-def test_proxies_of_the_environment(
-    load: Load, environ: dict[str, str], http: str | None, https: str | None, no_proxy: str
-) -> None:
-    """The environment's proxies count where the file names none; HTTP_PROXY, which a client may have written, does not."""
-    egress = load(None, **environ).egress
-    assert (egress.http_proxy, egress.https_proxy, egress.no_proxy) == (http, https, no_proxy)
-
-
-@pytest.mark.parametrize(
-    ("text", "key"),
-    [
-        ('[egress]\nproxy = "socks5://p.example:1"', "egress.proxy"),
-        ('[egress]\nproxy = "http://s3cret@p.example:1/path"', "egress.proxy"),
-        ('[egress]\nproxy = "http://"', "egress.proxy"),
-        ('[egress]\nproxies = "x"', "egress.proxies"),
-        ("[egress]\nmax_file_size = 5", "egress.max_file_size"),
-        ('max_file_size = "5"', "max_file_size"),
-        ('[indexes.a]\nurl = "https://i.example/"\nca_file = "absent"', "indexes.a.ca_file"),
-        ('[indexes.a]\nurl = "https://i.example/"\nclient_key = "absent"', "indexes.a.client_key"),
-        ('[indexes.a]\nurl = "https://i.example/"\nclient_certificate = "decider.toml"', "indexes.a.client_key"),
-        ('[indexes.a]\nurl = "https://i.example/"\nproxy = "ftp://x"', "indexes.a.proxy"),
-        ('[indexes.a]\npath = "x"\nproxy = "none"', "indexes.a.proxy"),
-        ('[indexes.a]\nurl = "https://i.example/"\nfile_hosts = ["10.0.0.1/8"]', "indexes.a.file_hosts"),
-        ('[indexes.a]\nurl = "https://i.example/"\nfile_hosts = ["10.0.0.0/x"]', "indexes.a.file_hosts"),
-    ],
-)  # fmt: skip
-def test_faults_of_the_way_out(faults: Faults, text: str, key: str) -> None:
-    """What cannot be used is a fault under its key, which tells no secret."""
-    found = faults(text)
-    assert key in found
-    assert "s3cret" not in str(found)
-
-
-def test_networks_of_file_hosts(load: Load) -> None:
-    """`file_hosts` takes networks, and addresses."""
-    text = '[indexes.a]\nurl = "https://i.example/"\nfile_hosts = ["10.0.0.0/8", "FD00::/8", "192.0.2.1"]\n'
-    assert load(text).indexes[0].file_hosts == ("10.0.0.0/8", "fd00::/8", "192.0.2.1")
-
-
-@pytest.mark.parametrize("text", ['[egress]\nmax_file_size = "1g"', 'max_file_size = "1g"'])
-def test_max_file_size(load: Load, text: str) -> None:
-    """The longest file is set for the way out."""
-    assert load(text).egress.max_file_size == 2**30
-
-
-def test_no_authorities(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing is found to verify an https index by, the fault names the key; an http index needs nothing."""
-    monkeypatch.setattr("decider.settings.reading.find_ca_file", lambda _: None)
-    assert "none was found" in faults('[indexes.a]\nurl = "https://i.example/"')["ca_file"]
-
-
-def test_authorities_that_nobody_needs(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without an https index, or with authorities of its own, none are missed."""
-    monkeypatch.setattr("decider.settings.reading.find_ca_file", lambda _: None)
-    assert load('[indexes.a]\nurl = "http://i.example/"').ca_file is None
 
 
 def test_indexes_replace_defaults(load: Load) -> None:
@@ -503,6 +633,9 @@ def test_every_fault_at_once(faults: Faults) -> None:
         ('[indexes.a]\npath = "x"\npage_ttl = "1m"', "indexes.a.page_ttl"),
         ('[indexes.a]\npath = "x"\ninternal = false', "indexes.a.internal"),
         ('[indexes.a]\nurl = "https://i.example/"\nfile_hosts = ["*.example"]', "indexes.a.file_hosts"),
+        ('[indexes.a]\nurl = "https://i.example/"\nfile_hosts = ["10.0.0.1/8"]', "indexes.a.file_hosts"),
+        ('[indexes.a]\nurl = "https://i.example/"\nfile_hosts = ["10.0.0.0/33"]', "indexes.a.file_hosts"),
+        ('[indexes.a]\nurl = "https://i.example/"\nfile_hosts = ["f.example/8"]', "indexes.a.file_hosts"),
         (
             '[indexes.a]\nurl = "https://i.example/"\nfile_hosts = ["https://f.example"]',
             "indexes.a.file_hosts",

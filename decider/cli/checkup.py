@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from decider.data_dir import prepare_data_dir
-from decider.egress.tls import refuse_bad_certificates
-from decider.errors import DeciderError, InvalidSettings
+from decider.errors import DeciderError
 from decider.index.local import COPIED, LocalIndex
 from decider.index.remote import RemoteIndex
 from decider.nginx_config import render_nginx_config
@@ -40,7 +39,6 @@ def checkup(settings: Settings) -> list[Finding]:
         user = worker_user()
         data_dir = prepare_data_dir(settings, user)
         findings.append(_check_nginx(settings, data_dir, user))
-        findings.append(_check_certificates(settings))
         parts = build(settings)
     except DeciderError as error:
         return [*findings, Finding("start", "error", str(error))]
@@ -59,14 +57,6 @@ def _check_nginx(settings: Settings, data_dir: Path, user: WorkerUser | None) ->
         trial.flush()
         fault = nginx_fault(data_dir, f"run/{Path(trial.name).name}")
     return Finding("nginx", "error", fault) if fault else Finding("nginx", "ok", "accepts its configuration")
-
-
-def _check_certificates(settings: Settings) -> Finding:
-    try:
-        refuse_bad_certificates(settings)
-    except InvalidSettings as error:
-        return Finding("certificates", "error", str(error))
-    return Finding("certificates", "ok", settings.ca_file or "none are needed")
 
 
 def _check_store(parts: Services) -> Iterator[Finding]:

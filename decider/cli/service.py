@@ -11,7 +11,6 @@ import click
 
 from decider.cli.context import Invocation, common_options, pass_invocation
 from decider.data_dir import prepare_data_dir, replace_file
-from decider.egress.tls import refuse_bad_certificates
 from decider.errors import Conflict, DeciderError
 from decider.logs import configure
 from decider.metrics import FOLDER, clear_seats
@@ -85,7 +84,6 @@ def egress(invocation: Invocation) -> NoReturn:
     """
     settings = invocation.settings
     data_dir = prepare_data_dir(settings, worker_user())
-    refuse_bad_certificates(settings)
     clear_seats(data_dir / FOLDER, "egress")
     _become("decider.egress", settings, data_dir, "run/egress.json")
 

@@ -49,7 +49,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 def read_wanted(headers: Mapping[str, str]) -> Wanted:
-    """What the headers of nginx/fetcher.inc say. `Expect`: index, digest as `algorithm=hex`, size; `-` for unknown."""
+    """What the headers of nginx/fetched_file.inc say. `Expect`: index, digest as `algorithm=hex`, size; `-` for unknown."""
     index, digest, size = headers["X-Decider-Expect"].split(" ")
     algorithm, _, stated = digest.partition("=")
     return Wanted(

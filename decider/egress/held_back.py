@@ -26,7 +26,7 @@ class Expected:
 class HeldBack:
     """One file on its way."""
 
-    def __init__(self, expected: Expected, *, length: int | None, max_bytes: int) -> None:
+    def __init__(self, expected: Expected, *, max_bytes: int, length: int | None = None) -> None:
         """`length`: what the host states, None where it does not; `max_bytes`: how long a file may be whose page states none."""
         self._expected = expected
         # Where it is known where the file ends nothing need wait before that.

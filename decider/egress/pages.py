@@ -194,7 +194,8 @@ def _is_without_end(answer: Answer) -> bool:
 
 async def _begin(request: web.Request, answer: Answer, headers: dict[str, str]) -> web.StreamResponse:
     response = web.StreamResponse(headers=headers)
-    if answer.content_length is None:
+    # (!) Whether a packed one is whole is known after its last byte: with a length nginx would keep it all the same.
+    if answer.content_length is None or "Content-Encoding" in headers:
         response.enable_chunked_encoding()
     else:
         response.content_length = answer.content_length

@@ -40,15 +40,13 @@ BETWEEN_BYTES_S = 20.0
 MAX_HEAD_BYTES = 32 * 1024
 MAX_REDIRECTS = 3
 MAX_CONNECTIONS = 1024  #: to one host, of one process: one that hangs holds no connection to another
-READ_BYTES = (
-    1  #: of a body that wait for somebody to take them: with these no more is read than what has come at once
-)
+READ_BYTES = 16 * 1024  #: of a body that wait for somebody to take them, beyond which no more is read
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _INTERIM = frozenset({100, 102, 103})  #: nobody asks to switch protocols (101)
 _READ_REST_BYTES = 16 * 1024  #: of a redirect, to use its connection again
 
 # (!) The library reads answers leniently (bare line feeds, folded headers, blanks before a colon) unless it debugs. There
-# is no other switch. tests/test_egress_attacks.py shows what is refused with it.
+# is no other switch. tests/test_egress_upstream.py shows what is refused with it.
 aiohttp_parser.DEBUG = True
 
 Answer = aiohttp.ClientResponse
@@ -426,7 +424,12 @@ def _words(text: str) -> str:
 async def read_on(answer: Answer) -> AsyncIterator[bytes]:
     """The body, as it comes; raise FetchFailed where it breaks off or stalls."""
     try:
-        async for chunk in answer.content.iter_any():
+        while True:
+            # Besides the library's own timeout, which rests while it reads nothing.
+            async with asyncio.timeout(BETWEEN_BYTES_S):
+                chunk = await answer.content.readany()
+            if not chunk:
+                return
             yield chunk
     except (aiohttp.ClientError, OSError, ValueError) as error:
         _fail(error)

@@ -53,7 +53,8 @@ def load_list(job: ListJob) -> LoadedList:
     """Load it in a child; raise IndexUnavailable, IndexTimeout or UnreadablePage."""
     name = job.index.name
     # The child asks nginx: only the fetcher needs them.
-    job = msgspec.structs.replace(job, index=msgspec.structs.replace(job.index, credentials=None))
+    index = msgspec.structs.replace(job.index, credentials=None, proxy=None)
+    job = msgspec.structs.replace(job, index=index)
     try:
         loaded = run_child(__name__, job, LoadedList, timeout_s=FETCH_DEADLINE_S + PARSE_WITHIN_S)
     except ChildFailed as error:

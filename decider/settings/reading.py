@@ -20,7 +20,7 @@ from decider.addresses import (
     parse_web_url,
     url_address,
 )
-from decider.certificates import find_ca_file
+from decider.certificates import find_ca_file, is_authority, is_key_pair
 from decider.errors import Fault
 from decider.pip_config import pip_index
 from decider.settings.model import (
@@ -48,6 +48,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z", re.ASCII)
 _SYSTEM_FOLDERS = frozenset(
     ("/", *"/bin /boot /dev /etc /home /lib /opt /proc /run /sbin /srv /sys /usr /var".split())  # noqa: SIM905 (reads as one line)
 )
+_NO_CERTIFICATE = "holds no certificate: must be a PEM file"
 _NAME_FAULT = "no valid name: lower-case letters, digits and hyphens, at most 64, a hyphen not first"
 
 
@@ -183,6 +184,8 @@ class Reader:
             file = self._path(self.top, "ca_file")
             if file and not Path(file).is_file():
                 self.top.add_fault("ca_file", "is no file")
+            elif file and not is_authority(file):
+                self.top.add_fault("ca_file", _NO_CERTIFICATE)
             return file
         try:
             return find_ca_file(self.environ)
@@ -229,7 +232,7 @@ class Reader:
             stale_if_error_s=table.duration_s("stale_if_error", defaults.stale_if_error_s),
             internal=internal and not is_local,
             credentials=self._credentials(table),
-            ca_file=self._readable(table, "ca_file"),
+            ca_file=self._authority(table, "ca_file"),
             client_certificate=self._readable(table, "client_certificate"),
             client_key=self._readable(table, "client_key"),
             proxy=self._proxy(table, "proxy"),
@@ -238,6 +241,10 @@ class Reader:
             missing = "client_key" if index.client_key is None else "client_certificate"
             if not table.has(missing):
                 table.add_fault(missing, "must be set too")
+        elif index.client_certificate and index.client_key:
+            files = index.client_certificate, index.client_key
+            if all(os.access(file, os.R_OK) for file in files) and not is_key_pair(*files):
+                table.add_fault("client_key", "is no PEM key of client_certificate, without a passphrase")
         table.finish()
         return index
 
@@ -245,6 +252,12 @@ class Reader:
         file = self._path(table, key)
         if file is not None and not os.access(file, os.R_OK):
             table.add_fault(key, "is no file that can be read")
+        return file
+
+    def _authority(self, table: Table, key: str) -> str | None:
+        file = self._readable(table, key)
+        if file is not None and os.access(file, os.R_OK) and not is_authority(file):
+            table.add_fault(key, _NO_CERTIFICATE)
         return file
 
     def _refuse_remote_keys(self, table: Table, *, internal: bool) -> None:
