@@ -103,7 +103,8 @@ class Relay:
         connection, seen = self.asked[last].connection, last + 1
         while not until():
             with self.more:
-                self.more.wait_for(lambda: len(self.asked) > seen, 0.05)
+                if len(self.asked) == seen:
+                    self.more.wait(0.05)
                 fresh, seen = self.asked[seen:], len(self.asked)
             yield from (asked.path for asked in fresh if asked.connection == connection)
 
