@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator
@@ -168,6 +169,30 @@ def test_what_follows_an_answer(host: Host, fetcher: Fetcher) -> None:
     assert fetcher.page().body == b"page"
     for _ in range(3):
         assert fetcher.page("other/").body == b"good"
+    assert host.connections == 2
+
+
+def test_what_comes_unasked(host: Host, fetcher: Fetcher) -> None:
+    """What a host says on a connection that nobody asks anything on is nobody's answer either."""
+    given, said = threading.Event(), threading.Event()
+    extra = OK + b"Content-Length: 4\r\n\r\nevil"
+    host.answers[PAGE] = Reply([OK + b"Content-Length: 4\r\n\r\npage", given.wait, extra, said.set], is_kept=True)
+    host.answers["/simple/other/"] = reply(b"good")
+    assert fetcher.page().body == b"page"
+    given.set()
+    assert said.wait(10)
+    for _ in range(3):
+        assert fetcher.page("other/").body == b"good"
+    assert host.connections == 2
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "205 Reset Content", "304 Not Modified", "299 x", "500 x"])
+def test_connection_of_an_answer_that_is_none(host: Host, fetcher: Fetcher, status: str) -> None:
+    """Where one answer was none, what may follow it is not taken for the answer to the next question."""
+    host.answers[PAGE] = reply(status=status)
+    host.answers["/simple/other/"] = reply(b"good")
+    assert fetcher.page().status == 502
+    assert fetcher.page("other/").body == b"good"
     assert host.connections == 2
 
 

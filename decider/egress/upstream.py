@@ -43,6 +43,14 @@ MAX_CONNECTIONS = 1024  #: to one host, of one process: one that hangs holds no 
 READ_BYTES = 16 * 1024  #: of a body that wait for somebody to take them, beyond which no more is read
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _INTERIM = frozenset({100, 102, 103})  #: nobody asks to switch protocols (101)
+_GO_ON = _REDIRECTS | {
+    200,
+    206,
+    403,
+    404,
+    410,
+    416,
+}  #: after which a connection is used again; after a proper 304 too
 _READ_REST_BYTES = 16 * 1024  #: of a redirect, to use its connection again
 
 # (!) The library reads answers leniently (bare line feeds, folded headers, blanks before a colon) unless it debugs. There
@@ -118,14 +126,17 @@ class _Protocol(ResponseHandler):
     """A connection on which an answer begins with its status line, at once (RFC 9112, 2.2: only servers skip empty lines).
 
     Before it there may be interim answers, of known numbers and without bodies (RFC 9110, 15.2); nothing else below 200.
+    (!) What comes unasked behind it ends the connection, and so does an answer that nobody has a use for: the library would
+    take what follows for the answer to the next question.
     """
 
     _is_head_awaited = False
+    _is_answer_awaited = False
 
     def set_response_params(self, *arguments: Any, **named: Any) -> None:
         """As the library's: a request goes out, an answer is awaited."""
         super().set_response_params(*arguments, **named)
-        self._is_head_awaited = True
+        self._is_head_awaited = self._is_answer_awaited = True
 
     def data_received(self, data: bytes) -> None:
         """As the library's; what does not begin as an answer does is made one that it refuses."""
@@ -139,13 +150,21 @@ class _Protocol(ResponseHandler):
         """As the library's, for an answer that is one."""
         message = data[0]
         is_framed = "Content-Length" in message.headers or "Transfer-Encoding" in message.headers
-        if message.code < 200 and (message.code not in _INTERIM or is_framed):
+        if not self._is_answer_awaited:
+            self.force_close()
+            if self.transport is not None:
+                self.transport.close()
+        elif message.code < 200 and (message.code not in _INTERIM or is_framed):
             self.set_exception(
                 HttpProcessingError(
                     code=message.code, message=f"status {message.code:03} is no interim answer"
                 )
             )
         else:
+            self._is_answer_awaited = message.code < 200
+            is_unchanged = message.code == 304 and "ETag" in message.headers and not is_framed
+            if message.code >= 200 and message.code not in _GO_ON and not is_unchanged:
+                self.force_close()
             super().feed_data(data, size)
 
 
@@ -257,8 +276,11 @@ class Upstream:
             raise FetchFailed("timeout", f"no answer within {head_within_s:.0f} s") from None
         try:
             yield answer, url
-        finally:
-            answer.release() if answer.content.at_eof() else answer.close()
+        except BaseException:
+            # Not to be asked again on that connection: who knows what else is on it.
+            answer.close()
+            raise
+        answer.release() if answer.content.at_eof() else answer.close()
 
     async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, within_s: float) -> int:
         """The status of the answer to a POST, which is read no further; raise FetchFailed."""
