@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import web
 
-from decider.egress import upstream
+from decider.egress import connecting
 from decider.egress.service import make_runner, make_targets
 from decider.settings import EgressSettings, IndexSettings, Settings, WebhookSettings
 from decider.unix_sockets import connect_unix
@@ -396,7 +396,7 @@ def resolve_only(monkeypatch: pytest.MonkeyPatch, names: Mapping[str, Iterable[s
             (int(socket.AF_INET6 if ":" in address else socket.AF_INET), address) for address in names[host]
         ]
 
-    monkeypatch.setattr(upstream, "_addresses", addresses)
+    monkeypatch.setattr(connecting, "addresses", addresses)
     return asked
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from decider.egress import files, pages, upstream
+from decider.egress import files, pages, targets, upstream
 from decider.settings import EgressSettings, IndexSettings
 from tests.egress_harness import (
     Fetcher,
@@ -176,7 +176,9 @@ def test_what_comes_unasked(host: Host, fetcher: Fetcher) -> None:
     """What a host says on a connection that nobody asks anything on is nobody's answer either."""
     given, said = threading.Event(), threading.Event()
     extra = OK + b"Content-Length: 4\r\n\r\nevil"
-    host.answers[PAGE] = Reply([OK + b"Content-Length: 4\r\n\r\npage", given.wait, extra, said.set], is_kept=True)
+    host.answers[PAGE] = Reply(
+        [OK + b"Content-Length: 4\r\n\r\npage", given.wait, extra, said.set], is_kept=True
+    )
     host.answers["/simple/other/"] = reply(b"good")
     assert fetcher.page().body == b"page"
     given.set()
@@ -186,7 +188,9 @@ def test_what_comes_unasked(host: Host, fetcher: Fetcher) -> None:
     assert host.connections == 2
 
 
-@pytest.mark.parametrize("status", ["204 No Content", "205 Reset Content", "304 Not Modified", "299 x", "500 x"])
+@pytest.mark.parametrize(
+    "status", ["204 No Content", "205 Reset Content", "304 Not Modified", "299 x", "500 x"]
+)
 def test_connection_of_an_answer_that_is_none(host: Host, fetcher: Fetcher, status: str) -> None:
     """Where one answer was none, what may follow it is not taken for the answer to the next question."""
     host.answers[PAGE] = reply(status=status)
@@ -577,7 +581,7 @@ def test_own_host_is_not_own_origin(host: Host) -> None:
         with Fetcher([index]) as fetcher:
             assert fetcher.file(f"{beside.url}x").body == b"file"
     assert authorization(beside) == [None]
-    own = upstream.make_target(
+    own = targets.make_target(
         IndexSettings(name="a", url="https://i.example/simple/"), egress=EgressSettings(), ca_file=None
     )
     for url, is_own in (
@@ -705,7 +709,7 @@ def test_no_proxy(host: Host, monkeypatch: pytest.MonkeyPatch, no_proxy: str, *,
 )  # fmt: skip
 def test_what_is_asked_directly(host: str, no_proxy: str, *, is_direct: bool) -> None:
     """This machine itself is never asked through a proxy; networks may be named."""
-    assert upstream._is_asked_directly(host, no_proxy) is is_direct
+    assert targets._is_asked_directly(host, no_proxy) is is_direct
 
 
 def test_proxy_of_an_index(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

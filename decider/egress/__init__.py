@@ -1,6 +1,9 @@
 """The fetcher: the one way out. Whatever is fetched from an index, a file host or a webhook goes through it.
 
-upstream    one index's connections: addresses, TLS, proxies, strict parsing, redirects
+upstream    one index's way out: questions, redirects, credentials
+connecting  its connections: strict parsing, addresses
+targets     what they go by: origin, hosts, certificates, proxy
+wording     what goes wrong with them, in words
 tls         who is believed, and as whom it shows itself
 held_back   bytes on their way through, the last of which wait until size and digest are right
 files       a distribution file or a companion of it, for nginx's cache `files`

@@ -11,7 +11,8 @@ from decider.egress.events import EventSender
 from decider.egress.files import FileFetcher
 from decider.egress.pages import PageFetcher
 from decider.egress.parts import PartFetcher
-from decider.egress.upstream import Target, Upstream, make_target
+from decider.egress.targets import Target, make_target
+from decider.egress.upstream import Upstream
 from decider.settings import Settings
 
 __all__ = ["Targets", "make_runner", "make_targets"]
