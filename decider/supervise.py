@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _START_WITHIN_S = 30.0
+_TAKE_OVER_WITHIN_S = 5.0
 _ACCEPTED = "run/accepted.json"
 _CONFIG = "run/nginx.conf"
 _COLLECTOR = "usage"
@@ -219,17 +220,32 @@ class Supervisor:
         except (DeciderError, OSError) as error:  # OSError: a full disk, say, is no reason to end
             log.error("reload.refused", extra={"fault": str(error)})  # noqa: TRY400 (an operator's fault, no trace)
             return
-        for place, child in enumerate(self._children):
-            if child.name == _FETCHER:
-                # The new one takes the socket over, and the old one ends when it has given what it is giving.
-                self._leaving.append(child)
-                self._children[place] = self._fetcher()
-                self._children[place].revive()
-            else:
+        self._replace_fetcher()
+        for child in self._children:
+            if child.name != _FETCHER:
                 child.send(signal.SIGHUP)
         if settings.usage.enabled and self._children[0].name != _COLLECTOR:
             self._children.insert(0, self._collector())  # started as whatever is not running
         log.info("reload.done")
+
+    def _replace_fetcher(self) -> None:
+        """Have a new one take the socket over, before anybody asks by the new settings; the old one ends when it has given
+        what it is giving.
+        """
+        place = next(place for place, child in enumerate(self._children) if child.name == _FETCHER)
+        self._leaving.append(self._children[place])
+        before, give_up_at = self._fetchers_socket(), time.monotonic() + _TAKE_OVER_WITHIN_S
+        self._children[place] = self._fetcher()
+        self._children[place].revive()
+        while self._fetchers_socket() == before and time.monotonic() < give_up_at:
+            time.sleep(0.02)
+
+    def _fetchers_socket(self) -> int | None:
+        """Which one it is; None where there is none."""
+        try:
+            return (self._data_dir / EGRESS_SOCKET).stat().st_ino
+        except OSError:
+            return None
 
     # -- Stopping
 

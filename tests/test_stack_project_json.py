@@ -123,7 +123,7 @@ def kept_keys(stack: Stack, project: str) -> set[str]:
     (decisions,) = re.findall(r'proxy_cache_path "(/[^"]+/decisions)"', config)
     files = [*Path(decisions).rglob("*"), *(stack.data_dir / "cache" / "pages").rglob("*")]
     found = [re.search(rb"\nKEY: ([^\n]+)\n", path.read_bytes()) for path in files if path.is_file()]
-    keys = [key[1].decode() for key in found if key is not None]
+    keys = [key[1].decode(errors="replace") for key in found if key is not None]
     return {re.sub(r"\|[0-9a-f]{64}\Z", "", key) for key in keys if project in key.split("|")}
 
 

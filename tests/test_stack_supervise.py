@@ -248,9 +248,12 @@ def test_check(own_stack: Stack, own_index: FakeIndex) -> None:
     json.loads(as_json.stdout)
     own_index.go_down()
     own_stack.drop(make_wheel("broken", "1.0")).write_bytes(b"no zip archive")
-    found = own_stack.run("check")
+    # A file that was written a moment ago is not looked at yet.
+    found = eventually(
+        lambda: ran if "broken-1.0-py3-none-any.whl" in (ran := own_stack.run("check")).stdout else None,
+        within_s=20,
+    )
     assert "public" in found.stdout
-    assert "broken-1.0-py3-none-any.whl" in found.stdout
     assert found.stderr == "", "findings are printed once, and no events beside them"
 
 

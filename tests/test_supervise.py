@@ -3,6 +3,7 @@
 import signal
 import socket
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,8 @@ def make(
     monkeypatch.setattr(supervise, "nginx_fault", lambda *_: None)
     monkeypatch.setattr(supervise, "render_nginx_config", lambda *_, **__: "")
     monkeypatch.setattr(Supervisor, "_fetcher", lambda _: Child("egress"))
+    sockets = count()
+    monkeypatch.setattr(Supervisor, "_fetchers_socket", lambda _: next(sockets))
 
     def one(reread: Callable[[], Settings] = lambda: settings) -> tuple[Supervisor, list[Child]]:
         supervisor = Supervisor(settings, reload_settings=reread)

@@ -58,7 +58,8 @@ class Upstream:
             read_bufsize=READ_BYTES,
             requote_redirect_url=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=BETWEEN_BYTES_S),
+            # (!) Not sock_read, whose clock goes on while a connection waits to be used again, and ends the next question.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=None),
         )
 
     async def close(self) -> None:
@@ -106,9 +107,9 @@ class Upstream:
         try:
             async with asyncio.timeout(within_s):
                 answer = await self._ask("POST", url, headers=headers, body=body)
+                await _be_done_with(answer)
         except TimeoutError:
             raise FetchFailed("timeout", f"no answer within {within_s:.0f} s") from None
-        await _be_done_with(answer)
         return answer.status
 
     def may_ask(self, url: str) -> bool:
@@ -227,7 +228,6 @@ async def read_on(answer: Answer) -> AsyncIterator[bytes]:
     """The body, as it comes; raise FetchFailed where it breaks off or stalls."""
     try:
         while True:
-            # Besides the library's own timeout, which rests while it reads nothing.
             async with asyncio.timeout(BETWEEN_BYTES_S):
                 chunk = await answer.content.readany()
             if not chunk:
