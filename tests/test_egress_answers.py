@@ -67,8 +67,9 @@ def test_max_age(cache_control: str, seconds: int | None) -> None:
     [("timeout", 504), ("away", 502), ("refused", 502), ("malformed", 502), ("mismatch", 502)],
 )
 def test_failure(kind: FailureKind, status: int) -> None:
-    """A failure is a problem document that says why, nobody keeps, and nginx keeps to the end of its second."""
-    answer = failure(FetchFailed(kind, "no answer in time"), "the index gave no page")
+    """A failure is a problem document that says why and that nobody keeps, but for nginx where others wait for the same."""
+    error = FetchFailed(kind, "no answer in time")
+    answer = failure(error, "the index gave no page")
     assert (answer.status, answer.content_type) == (status, "application/problem+json")
     assert isinstance(answer.body, bytes)
     told = json.loads(answer.body)
@@ -76,4 +77,8 @@ def test_failure(kind: FailureKind, status: int) -> None:
     headers = dict(answer.headers)
     assert (headers["X-Decider-Kind"], headers["X-Decider-Cause"]) == (kind, "no answer in time")
     assert headers["Cache-Control"] == "no-store"
+    assert "X-Accel-Expires" not in headers
+    # (!) With no-store beside it nginx remembers nothing.
+    headers = dict(failure(error, "the index gave no file", is_for_waiters=True).headers)
     assert headers["X-Accel-Expires"].startswith("@")
+    assert "Cache-Control" not in headers

@@ -15,10 +15,8 @@ from aiohttp import web
 
 from decider.errors import FailureKind, FetchFailed
 
-__all__ = ["CAUSE", "KIND", "UNTIL_THIS_SECOND_ENDS", "etag_of", "failure", "http_date", "max_age_s"]
+__all__ = ["CAUSE", "KIND", "etag_of", "failure", "http_date", "max_age_s"]
 
-#: How nginx is told to keep an answer (X-Accel-Expires): a failure to the end of this second, for those who wait for it too.
-UNTIL_THIS_SECOND_ENDS = "X-Accel-Expires"
 CAUSE = "X-Decider-Cause"  #: what went wrong, in words
 KIND = "X-Decider-Kind"  #: the same in one (errors.FailureKind)
 _STATUS: Mapping[FailureKind, tuple[int, str]] = {
@@ -33,8 +31,12 @@ _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,200}"\Z', re.ASCII)
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age=(\d{1,9})", re.ASCII)
 
 
-def failure(error: FetchFailed, subject: str) -> web.Response:
-    """The answer where there is nothing to pass on; `subject` begins the sentence that says why."""
+def failure(error: FetchFailed, subject: str, *, is_for_waiters: bool = False) -> web.Response:
+    """The answer where there is nothing to pass on; `subject` begins the sentence that says why.
+
+    `is_for_waiters`: nginx remembers it for those who wait for the same. They look every half second, and it counts whole
+    seconds: it remembers for half a second at least, and one and a half at most.
+    """
     status, title = _STATUS[error.kind]
     body = {"type": "about:blank", "title": title, "status": status, "detail": f"{subject}: {error.cause}"}
     return web.Response(
@@ -42,8 +44,12 @@ def failure(error: FetchFailed, subject: str) -> web.Response:
         body=json.dumps(body).encode(),
         headers={
             "Content-Type": "application/problem+json",
-            "Cache-Control": "no-store",
-            "X-Accel-Expires": f"@{int(time.time())}",
+            # (!) Not both: with no-store nginx would remember nothing, and each of them would ask in turn.
+            **(
+                {"X-Accel-Expires": f"@{int(time.time() + 0.5)}"}
+                if is_for_waiters
+                else {"Cache-Control": "no-store"}
+            ),
             "X-Decider-Degraded": "index",
             CAUSE: error.cause,
             KIND: error.kind,

@@ -92,7 +92,7 @@ class FileFetcher:
             if passing.response is None:
                 if error.kind == "refused" and wanted.filename.endswith(".metadata") and _is_absent(error):
                     return web.Response(headers={"X-Accel-Redirect": "@made_metadata"})
-                return failure(error, "the index lists this file but did not give it")
+                return failure(error, "the index lists this file but did not give it", is_for_waiters=True)
             passing.break_off()
         except BaseException:
             outcome = "left"

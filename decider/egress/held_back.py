@@ -7,12 +7,19 @@ the file. Reading and writing may not be added here.
 import hashlib
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 from decider.errors import FetchFailed
 
 __all__ = ["HELD_BYTES", "Expected", "HeldBack"]
 
 HELD_BYTES = 64 * 1024  #: at least, at the end of a file, until its digest is right
+
+
+def _hash(algorithm: str, stated: str) -> "hashlib._Hash":
+    """What digests as `algorithm` does, to the length of `stated`: what installers call blake2b has 32 bytes, not 64."""
+    length: dict[str, Any] = {"digest_size": len(stated) // 2} if algorithm == "blake2b" else {}
+    return hashlib.new(algorithm, usedforsecurity=False, **length)
 
 
 class Expected:
@@ -33,7 +40,7 @@ class HeldBack:
         end = length if expected.size is None else expected.size
         self._flowing = 0 if end is None else max(end - HELD_BYTES, 0)
         self._most = max_bytes if expected.size is None else expected.size
-        self._hash = hashlib.new(expected.digest[0], usedforsecurity=False) if expected.digest else None
+        self._hash = _hash(*expected.digest) if expected.digest else None
         self._chunks: deque[bytes] = deque()
         self._held = 0
         self.received = 0  #: bytes so far
