@@ -307,8 +307,8 @@ def test_body_whose_end_nobody_marks(
     with suppress(IncompleteRead):  # where some of it had gone on
         assert stack.get(path).status == 502
     index.behave()
-    for _ in range(2):
-        assert stack.get(path).body == wheel.data
+    eventually(lambda: stack.get(path).body == wheel.data, within_s=PROMISE_S, what="the whole file")
+    assert stack.get(path).body == wheel.data
 
 
 def test_chunked_file_is_kept(stack: Stack, index: FakeIndex, project: str) -> None:
