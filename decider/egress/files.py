@@ -88,11 +88,14 @@ class FileFetcher:
                 await self._pass(wanted, passing)
         except FetchFailed as error:
             outcome = error.kind
-            self._note(wanted, error, began=passing.response is not None)
+            # Who has waited is not the only one; who asks first may ask again at once.
+            has_waited = not self._note(wanted, error, began=passing.response is not None)
             if passing.response is None:
                 if error.kind == "refused" and wanted.filename.endswith(".metadata") and _is_absent(error):
                     return web.Response(headers={"X-Accel-Redirect": "@made_metadata"})
-                return failure(error, "the index lists this file but did not give it", is_for_waiters=True)
+                return failure(
+                    error, "the index lists this file but did not give it", is_for_waiters=has_waited
+                )
             passing.break_off()
         except BaseException:
             outcome = "left"
@@ -148,11 +151,12 @@ class FileFetcher:
                 "away", "it could not be fetched whole, and parts of it are given out of the whole"
             )
 
-    def _note(self, wanted: Wanted, error: FetchFailed, *, began: bool) -> None:
+    def _note(self, wanted: Wanted, error: FetchFailed, *, began: bool) -> bool:
+        """Whether it is news: not the error of a fetch that was waited for."""
         key = _key(wanted)
         known = self._failed.get(key)
         if known is not None and known[1] is error:
-            return
+            return False
         self._failed[key] = (time.monotonic(), error)
         while len(self._failed) > _MAX_FAILED:
             self._failed.popitem(last=False)
@@ -169,6 +173,7 @@ class FileFetcher:
                 "began": began,
             },
         )
+        return True
 
 
 class _Answered(FetchFailed):
