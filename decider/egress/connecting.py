@@ -64,6 +64,12 @@ class StrictProtocol(ResponseHandler):
                 data = b"?" + data
         super().data_received(data)
 
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """As the library's; who reads a body is told at once too, and does not wait for what will not come."""
+        super().set_exception(exc, *cause)
+        if self._payload is not None and not self._payload.is_eof() and isinstance(exc, HttpProcessingError):
+            self._payload.set_exception(aiohttp.ClientPayloadError(exc.message))
+
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """As the library's, for an answer that is one."""
         message = data[0]
