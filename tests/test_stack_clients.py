@@ -315,7 +315,11 @@ def test_decisions_fit_into_little_memory(
     with ThreadPoolExecutor(4) as pool:
         names = [f"demo-{number}{'-x' * 110}-1.0.tar.gz" for number in range(1200)]
         statuses = list(pool.map(lambda name: stack.get(f"/files/demo/{name}", head).status, names))
-    assert statuses == [404] * len(names)
+    # On a machine that does other things too one may be told to come back, and is answered then.
+    put_off = [name for name, status in zip(names, statuses, strict=True) if status == 503]
+    assert len(put_off) < len(names) // 100
+    assert set(statuses) <= {404, 503}
+    assert {stack.get(f"/files/demo/{name}", head).status for name in put_off} <= {404}
     assert stack.get(f"/files/demo/{wheel.filename}", head).body == wheel.data
     assert "No space left" not in stack.log_text(1_000_000)
 
