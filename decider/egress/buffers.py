@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 __all__ = ["one_more"]
 
-FEW = 32  #: files under way
+FEW = 16  #: files under way
 LARGE, SMALL = 128 * 1024, 32 * 1024
 LARGE_TLS, SMALL_TLS = 128 * 1024, 16 * 1024  #: a record has 16 kB at most (RFC 8446, 5.1)
 
