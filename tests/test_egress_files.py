@@ -291,7 +291,7 @@ def test_slow_reader_holds_its_host(host: Host, fetcher: Fetcher) -> None:
     known, deadline = -1, time.monotonic() + 10
     while sent[0] != known and time.monotonic() < deadline:
         known = sent[0]
-        time.sleep(0.3)
+        time.sleep(0.3)  # nothing tells that a host has come to wait: it sends no more for a while
     assert sent[0] == known < 50 * 10**6
     connection.close()
 

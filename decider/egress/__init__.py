@@ -5,6 +5,8 @@ connecting  its connections: strict parsing, addresses
 targets     what they go by: origin, hosts, certificates, proxy
 wording     what goes wrong with them, in words
 tls         who is believed, and as whom it shows itself
+passing     an answer to nginx, begun with its first byte
+counting    each thing that is asked for, by what came of it
 held_back   bytes on their way through, the last of which wait until size and digest are right
 files       a distribution file or a companion of it, for nginx's cache `files`
 buffers     how much of it is read at once

@@ -1,13 +1,11 @@
 """A webhook's event on its way to the one address that the settings name. What events say may not be added here."""
 
-import time
-
 from aiohttp import web
 
 from decider.egress.answers import failure
+from decider.egress.counting import counted
 from decider.egress.upstream import Upstream
 from decider.errors import FetchFailed
-from decider.metrics import meters
 
 __all__ = ["EventSender"]
 
@@ -31,14 +29,12 @@ class EventSender:
         """204 once the receiver has taken it; else why not. (!) Nothing of the receiver's address is in the words."""
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         body = await request.read()
-        started, outcome = time.monotonic(), "taken"
         try:
-            status = await self._upstream.post(self._url, headers=headers, body=body, within_s=WITHIN_S)
-            _require_taken(status)
+            with counted("event") as course:
+                _require_taken(
+                    await self._upstream.post(self._url, headers=headers, body=body, within_s=WITHIN_S)
+                )
+                course.outcome = "taken"
         except FetchFailed as error:
-            outcome = error.kind
             return failure(error, "the event was not taken")
-        finally:
-            meters().fetches.labels("event", outcome).inc()
-            meters().egress_seconds.labels("event").observe(time.monotonic() - started)
         return web.Response(status=204)

@@ -16,7 +16,9 @@ from aiohttp import web
 
 from decider.egress.answers import etag_of, failure, http_date
 from decider.egress.buffers import one_more
+from decider.egress.counting import counted
 from decider.egress.held_back import Expected, HeldBack
+from decider.egress.passing import Passing
 from decider.egress.upstream import Answer, Upstream, read_on
 from decider.errors import FetchFailed
 from decider.metrics import meters
@@ -27,7 +29,6 @@ log = logging.getLogger(__name__)
 
 HEAD_WITHIN_S = 20.0
 WITHIN_S = 3600.0  #: as long as nginx lets others wait for it
-WRITE_BYTES = 16 * 1024  #: that wait for nginx to take them, before the next are read
 KEPT_S = 365 * 24 * 3600  #: by nginx; only a decision gives access to it
 _MAX_FAILED = 1000
 _ABSENT = frozenset({403, 404, 410})
@@ -79,34 +80,28 @@ class FileFetcher:
     async def give(self, request: web.Request) -> web.StreamResponse:
         """The file, as it comes; else why not."""
         wanted = read_wanted(request.headers)
-        started = time.monotonic()
-        passing = _Passing(request)
-        outcome = "whole"
+        passing = Passing(request)
         try:
-            self._refuse_failed(wanted, started)
-            with one_more():
-                await self._pass(wanted, passing)
+            with counted("file") as course:
+                self._refuse_failed(wanted, time.monotonic())
+                with one_more():
+                    response = await self._pass(wanted, passing)
+                course.outcome = "whole"
+                return response
         except FetchFailed as error:
-            outcome = error.kind
-            # Who has waited is not the only one; who asks first may ask again at once.
-            has_waited = not self._note(wanted, error, began=passing.response is not None)
-            if passing.response is None:
-                if error.kind == "refused" and wanted.filename.endswith(".metadata") and _is_absent(error):
-                    return web.Response(headers={"X-Accel-Redirect": "@made_metadata"})
-                return failure(
-                    error, "the index lists this file but did not give it", is_for_waiters=has_waited
-                )
-            passing.break_off()
-        except BaseException:
-            outcome = "left"
-            raise
-        finally:
-            meters().fetches.labels("file", outcome).inc()
-            meters().egress_seconds.labels("file").observe(time.monotonic() - started)
-        assert passing.response is not None  # noqa: S101 (it was passed)
-        return passing.response
+            return self._failure(wanted, error, passing)
 
-    async def _pass(self, wanted: Wanted, passing: "_Passing") -> None:
+    def _failure(self, wanted: Wanted, error: FetchFailed, passing: Passing) -> web.StreamResponse:
+        # Who has waited is not the only one; who asks first may ask again at once.
+        has_waited = not self._note(wanted, error, began=passing.response is not None)
+        if passing.response is not None:
+            passing.break_off()
+            return passing.response
+        if wanted.filename.endswith(".metadata") and _is_absent(error):
+            return web.Response(headers={"X-Accel-Redirect": "@made_metadata"})
+        return failure(error, "the index lists this file but did not give it", is_for_waiters=has_waited)
+
+    async def _pass(self, wanted: Wanted, passing: Passing) -> web.StreamResponse:
         upstream = self._upstreams.get(wanted.index)
         if upstream is None:
             raise FetchFailed("refused", "no such index is configured")
@@ -133,10 +128,11 @@ class FileFetcher:
             rest = held.finish()
             if held.received == 0:
                 passing.headers["X-Accel-Expires"] = "0"  # which no file nor companion is
-            passing.length = passing.length if passing.response is not None else held.received
+            if passing.response is None:
+                passing.length = held.received
             for part in rest:
                 await passing.write(part)
-            await passing.end()
+            return await passing.end()
 
     def _refuse_failed(self, wanted: Wanted, now: float) -> None:
         """Raise the error of a fetch that this request has waited for, or that was to bring the file into nginx's cache.
@@ -208,42 +204,3 @@ def _headers(answer: Answer, wanted: Wanted) -> dict[str, str]:
         **({"ETag": etag} if etag else {}),
         **({"Last-Modified": modified} if modified else {}),
     }
-
-
-class _Passing:
-    """The answer to nginx, begun with the first byte that goes out."""
-
-    def __init__(self, request: web.Request) -> None:
-        self._request = request
-        self.headers: dict[str, str] = {}
-        self.length: int | None = None  #: bytes; None where it is known at the end alone
-        self.response: web.StreamResponse | None = None
-
-    async def _begin(self) -> web.StreamResponse:
-        response = web.StreamResponse(headers=self.headers)
-        if self.length is None:
-            response.enable_chunked_encoding()
-        else:
-            response.content_length = self.length
-        await response.prepare(self._request)
-        if self._request.transport is not None:
-            # What nginx does not take at once is in nobody's way but this file's.
-            self._request.transport.set_write_buffer_limits(high=WRITE_BYTES)
-        self.response = response
-        return response
-
-    async def write(self, part: bytes) -> None:
-        """Send on; wait until nginx takes it."""
-        response = self.response or await self._begin()
-        await response.write(part)
-
-    async def end(self) -> None:
-        """Say that it is whole."""
-        response = self.response or await self._begin()
-        await response.write_eof()
-
-    def break_off(self) -> None:
-        """Leave no doubt that it is not whole."""
-        transport = self._request.transport
-        if transport is not None:
-            transport.abort()

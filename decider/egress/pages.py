@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from decider.egress.answers import etag_of, failure, http_date, max_age_s
+from decider.egress.counting import counted
+from decider.egress.passing import Passing
 from decider.egress.upstream import Answer, Upstream, read_on
 from decider.errors import FetchFailed
-from decider.metrics import meters
 
 __all__ = ["ACCEPT", "FINAL_URL", "MAX_PAGE_BYTES", "NEGATIVE_TTL_S", "PageFetcher", "Unpacked"]
 
@@ -84,29 +85,24 @@ class PageFetcher:
     async def give(self, request: web.Request) -> web.StreamResponse:
         """The page, 304 where nginx's copy is still the index's, 404 where there is none; else why not."""
         index, path = request.match_info["index"], request.match_info["path"]
-        started = time.monotonic()
-        outcome, responses = "page", list[web.StreamResponse]()
+        passing = Passing(request)
         try:
-            response = await self._give(request, index, path, responses)
-            outcome = {404: "absent", 304: "unchanged"}.get(response.status, "page")
+            with counted("page") as course:
+                response = await self._give(request, index, path, passing)
+                course.outcome = {404: "absent", 304: "unchanged"}.get(response.status, "page")
+                return response
         except FetchFailed as error:
-            outcome = error.kind
             log.warning(
                 "egress.page_failed",
                 extra={"index": index, "page": path, "kind": error.kind, "cause": error.cause},
             )
-            if responses:
-                if request.transport is not None:
-                    request.transport.abort()
-                return responses[0]
-            return failure(error, "the index gave no page")
-        finally:
-            meters().fetches.labels("page", outcome).inc()
-            meters().egress_seconds.labels("page").observe(time.monotonic() - started)
-        return response
+            if passing.response is None:
+                return failure(error, "the index gave no page")
+            passing.break_off()
+            return passing.response
 
     async def _give(
-        self, request: web.Request, index: str, path: str, responses: list[web.StreamResponse]
+        self, request: web.Request, index: str, path: str, passing: Passing
     ) -> web.StreamResponse:
         upstream = self._upstreams.get(index)
         settings = upstream.target.index if upstream is not None else None
@@ -134,7 +130,8 @@ class PageFetcher:
                 return web.Response(status=404, headers={"X-Accel-Expires": str(kept)})
             if answer.status != 200:
                 raise FetchFailed("refused", f"answered {answer.status:03}")
-            return await _pass(request, answer, _headers(answer, url, lives_s), responses)
+            passing.headers = _headers(answer, url, lives_s)
+            return await _pass(answer, passing)
 
 
 def _headers(answer: Answer, url: str, lives_s: int) -> dict[str, str]:
@@ -151,24 +148,20 @@ def _headers(answer: Answer, url: str, lives_s: int) -> dict[str, str]:
     }
 
 
-async def _pass(
-    request: web.Request, answer: Answer, headers: dict[str, str], responses: list[web.StreamResponse]
-) -> web.StreamResponse:
+async def _pass(answer: Answer, passing: Passing) -> web.StreamResponse:
     watch = Unpacked(answer.headers.get("Content-Encoding", "").strip().lower())
     if watch.is_packed:
-        headers["Content-Encoding"] = "gzip"
-    gathered, give_up_at = bytearray(), time.monotonic() + WITHIN_S
-    tail = b""
+        passing.headers["Content-Encoding"] = "gzip"
+    # (!) Whether a packed one is whole is known after its last byte: with a length nginx would keep it all the same.
+    passing.length = None if watch.is_packed else answer.content_length
+    gathered, tail, give_up_at = bytearray(), b"", time.monotonic() + WITHIN_S
     async for chunk in read_on(answer):
         watch.feed(chunk)
         tail = (tail + chunk)[-_END_BYTES:]
-        if responses:
-            await responses[0].write(chunk)
-        else:
-            gathered += chunk
-            if len(gathered) > GATHERED_BYTES:
-                responses.append(await _begin(request, answer, headers))
-                await responses[0].write(gathered)
+        gathered += chunk
+        if passing.response is not None or len(gathered) > GATHERED_BYTES:
+            await passing.write(gathered)
+            gathered = bytearray()
         if time.monotonic() > give_up_at:
             raise FetchFailed("timeout", "its page took too long")
     watch.finish()
@@ -176,10 +169,11 @@ async def _pass(
         raise FetchFailed(
             "malformed", "nobody can tell whether its page was cut off: it ends with its connection"
         )
-    if not responses:
-        return web.Response(body=bytes(gathered), headers=headers)
-    await responses[0].write_eof()
-    return responses[0]
+    if passing.response is None:
+        passing.length = len(gathered)
+    if gathered:
+        await passing.write(gathered)
+    return await passing.end()
 
 
 _END_BYTES = 4096
@@ -190,14 +184,3 @@ _ENDS_ITSELF = re.compile(rb"(?:\}|</html\s*>(?:\s|<!--[^>]*-->)*)\s*\Z", re.IGN
 def _is_without_end(answer: Answer) -> bool:
     """Whether it ends with its connection (RFC 9112, 6.3, 8); a packed one says where it ends."""
     return answer.content_length is None and "Transfer-Encoding" not in answer.headers
-
-
-async def _begin(request: web.Request, answer: Answer, headers: dict[str, str]) -> web.StreamResponse:
-    response = web.StreamResponse(headers=headers)
-    # (!) Whether a packed one is whole is known after its last byte: with a length nginx would keep it all the same.
-    if answer.content_length is None or "Content-Encoding" in headers:
-        response.enable_chunked_encoding()
-    else:
-        response.content_length = answer.content_length
-    await response.prepare(request)
-    return response

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from decider.egress.answers import failure
+from decider.egress.counting import counted
 from decider.egress.files import Wanted, read_wanted
 from decider.egress.upstream import Answer, Upstream, read_on
 from decider.errors import FetchFailed
-from decider.metrics import meters
 
 __all__ = ["GIVEN", "MAX_WHOLE", "NO_PARTS", "PartFetcher"]
 
@@ -34,18 +34,17 @@ class PartFetcher:
     async def give(self, request: web.Request) -> web.StreamResponse:
         """206 and the part, 200 and the whole, 416 where there is no such part; else why not."""
         wanted, asked = read_wanted(request.headers), request.headers.get("Range", "")
-        started, outcome = time.monotonic(), "part"
+        give_up_at = time.monotonic() + WITHIN_S
         try:
-            upstream = self._upstream_for(wanted, asked)
-            sent = {"Accept": "*/*", "Accept-Encoding": "identity", "Range": asked}
-            async with upstream.follow(wanted.url, headers=sent, head_within_s=WITHIN_S) as (answer, _):
-                return await _pass(answer, asked, started + WITHIN_S)
+            with counted("part") as course:
+                upstream = self._upstream_for(wanted, asked)
+                sent = {"Accept": "*/*", "Accept-Encoding": "identity", "Range": asked}
+                async with upstream.follow(wanted.url, headers=sent, head_within_s=WITHIN_S) as (answer, _):
+                    response = await _pass(answer, asked, give_up_at)
+                course.outcome = "part"
+                return response
         except FetchFailed as error:
-            outcome = error.kind
             return failure(error, "the index lists this file but did not give a part of it")
-        finally:
-            meters().fetches.labels("part", outcome).inc()
-            meters().egress_seconds.labels("part").observe(time.monotonic() - started)
 
     def _upstream_for(self, wanted: Wanted, asked: str) -> Upstream:
         upstream = self._upstreams.get(wanted.index)

@@ -48,9 +48,8 @@ class Target:
 
 def make_target(index: IndexSettings | None, *, egress: EgressSettings, ca_file: str | None) -> Target:
     """The target of an index, or of a webhook; raise OSError (ssl.SSLError too) where a certificate cannot be read."""
-    other = own = other_context(index, ca_file)
-    if index is not None:
-        own = own_context(index, ca_file)
+    other = other_context(index, ca_file)
+    own = other if index is None else own_context(index, ca_file)
     return Target(index=index, egress=egress, own_tls=own, other_tls=other)
 
 

@@ -100,7 +100,10 @@ class Upstream:
             # Not to be asked again on that connection: who knows what else is on it.
             answer.close()
             raise
-        answer.release() if answer.content.at_eof() else answer.close()
+        if answer.content.at_eof():
+            answer.release()
+        else:
+            answer.close()
 
     async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, within_s: float) -> int:
         """The status of the answer to a POST, which is read no further; raise FetchFailed."""
