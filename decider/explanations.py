@@ -1,4 +1,4 @@
-"""What `explain` says, as JSON values: the same for the API and the command line (DESIGN section 6).
+"""What `explain` says, as JSON values: the same for the API and the command line.
 
 Judging and asking an index may not be added here: decisions enter, made with `trace=True`.
 """

@@ -257,7 +257,7 @@ def file_version(project: NormalizedName, filename: str) -> Version | None:
     """The release that `filename` belongs to on `project`'s page; None where the name does not tell.
 
     The project is known, so `foo-1.0-2.tar.gz` on the page of `foo` is 1.0.post2 and not a file of `foo-1-0`
-    (STANDARDS S54, T63). A name that begins with another project's name has no version here.
+    (PEP 625 and PEP 440, "Implicit post releases"). A name that begins with another project's name has no version here.
     """
     text = _version_text(project, filename)
     return None if text is None or len(text) > MAX_FILENAME else _parse_version(text)

@@ -5,13 +5,17 @@ Who may connect is what the folder around a socket says. What is asked for may n
 
 import os
 import socket
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
-from urllib3 import HTTPConnectionPool
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import NewConnectionError
 
-__all__ = ["UnixPool", "connect_unix"]
+__all__ = ["UnixPool", "connect_unix", "left_s"]
+
+CONNECT_S = 2.0
 
 
 def connect_unix(client: socket.socket, path: Path) -> None:
@@ -49,3 +53,24 @@ class UnixPool(HTTPConnectionPool):
         connection = _UnixConnection("decider", timeout=self.timeout.connect_timeout)
         connection.path = self._path
         return connection
+
+    def get(self, path: str, *, headers: Mapping[str, str], deadline: float) -> BaseHTTPResponse:
+        """The answer as it comes, neither read nor decoded; raise urllib3's HTTPError, or OSError.
+
+        `deadline`, of the monotonic clock, limits the wait for the first byte.
+        """
+        return self.request(
+            "GET",
+            path,
+            headers=headers,
+            redirect=False,
+            retries=False,
+            preload_content=False,
+            decode_content=False,
+            timeout=Timeout(connect=CONNECT_S, read=left_s(deadline)),
+        )
+
+
+def left_s(deadline: float) -> float:
+    """Seconds until then; never 0, which would mean not to wait at all."""
+    return max(deadline - time.monotonic(), 0.1)

@@ -7,6 +7,7 @@ from typing import BinaryIO, cast
 import pytest
 from packaging.version import Version
 
+from decider import unix_sockets
 from decider.errors import (
     DeciderError,
     IndexTimeout,
@@ -159,7 +160,7 @@ def test_other_parts(listener: Listener, wheel: Distribution) -> None:
 
 def test_slow_server(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     """A part that drips is waited for no longer than there is time."""
-    monkeypatch.setattr(wheel_parts, "_left", lambda _: 0.2)
+    monkeypatch.setattr(unix_sockets, "left_s", lambda _: 0.2)
 
     def drip(write: Callable[[bytes], object]) -> None:
         write(b"x")

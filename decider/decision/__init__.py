@@ -8,8 +8,8 @@ merging      the pages of `extends` as one, and one release of them
 deciding     the entrance: one file, one file of a page, a release, a page
 listing      what clients read: the filtered page, the refusal's phrase
 
-Page, file, explain and dry run all go through `judging`; so they agree. Order of evaluation: DESIGN section 5. I/O
-and wire formats may not be added here.
+Page, file, explain and dry run all go through `judging`; so they agree, and in which order
+rules are looked at stands there alone. I/O and wire formats may not be added here.
 """
 
 from decider.decision.deciding import PageDecision, decide_file, decide_one, decide_page

@@ -34,13 +34,13 @@ _TYPOGRAPHY = str.maketrans({"\u2010": "-", "\u2011": "-", "\u2013": "-", "\u201
 def refusal_phrase(decision: FileDecision) -> str:
     """`Blocked: <reason> (<rule id>)` by the first deciding rule, in less than 200 characters of printable ASCII.
 
-    Fit for a reason phrase and a header (STANDARDS C14, T96); where it is cut the rule id survives.
+    Fit for a reason phrase and a header (RFC 9110, 5.5; RFC 9112, 4); where it is cut the rule id survives.
     """
     return _statement(decision, reason=_ascii(decision.first_reason), limit=MAX_PHRASE, ellipsis="...")
 
 
 def list_page(decision: PageDecision, *, hide_refused: bool) -> tuple[ProjectPage, dict[str, object]]:
-    """The page as clients may see it, and the private metadata that goes with it (DESIGN section 3).
+    """The page as clients may see it, and the private metadata that goes with it (PEP 691: keys that begin with `_`).
 
     Refused files are listed as yanked, or left out with the versions that only they had.
     """

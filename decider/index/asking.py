@@ -16,13 +16,12 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from decider.errors import IndexError_, IndexMisbehaved, IndexTimeout, IndexUnavailable, UnreadablePage
 from decider.settings import IndexSettings
-from decider.unix_sockets import UnixPool
+from decider.unix_sockets import UnixPool, left_s
 
 __all__ = ["FETCH_DEADLINE_S", "MAX_PAGE_BYTES", "Answer", "IndexAsker", "Observe", "observe_nothing"]
 
 MAX_PAGE_BYTES = 100 * 1024 * 1024  #: unpacked
 FETCH_DEADLINE_S = 28.0  #: an index that hangs is answered for within 30 s
-CONNECT_S = 2.0
 _CHUNK = 256 * 1024
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"\Z', re.ASCII)
 
@@ -117,16 +116,7 @@ class IndexAsker:
 
     def _get(self, path: str, headers: dict[str, str], deadline: float) -> Answer:
         try:
-            response = self._pool.request(
-                "GET",
-                f"/indexes/{self._index}/{path}",
-                headers=headers,
-                redirect=False,
-                retries=False,
-                preload_content=False,
-                decode_content=False,
-                timeout=urllib3.Timeout(connect=CONNECT_S, read=_left(deadline)),
-            )
+            response = self._pool.get(f"/indexes/{self._index}/{path}", headers=headers, deadline=deadline)
             try:
                 body = self._read(response, deadline)
             except BaseException:
@@ -178,15 +168,10 @@ class IndexAsker:
             raise IndexTimeout(self._index, "its page took too long")
         sock = getattr(response.connection, "sock", None)
         if sock is not None:  # None: nginx closes the connection behind this answer; the first timeout stays
-            sock.settimeout(_left(deadline))
+            sock.settimeout(left_s(deadline))
 
     def _unpacked(self, unpack: "zlib._Decompress", chunk: bytes, limit: int) -> bytes:
         try:
             return unpack.decompress(chunk, limit)
         except zlib.error as error:
             raise UnreadablePage(self._index, "its gzip encoding is broken") from error
-
-
-def _left(deadline: float) -> float:
-    """Seconds until then; never 0, which would mean not to wait at all."""
-    return max(deadline - time.monotonic(), 0.1)

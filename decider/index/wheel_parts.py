@@ -26,7 +26,6 @@ MAX_READ = 48 * 2**20  #: bytes of one wheel, in all its parts
 MAX_PARTS = 24
 TAIL = 64 * 1024  #: the first part: most wheels have directory and metadata in it
 AHEAD = 16 * 1024  #: read at least so much: a zip entry's header, and what follows it
-CONNECT_S = 2.0
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})\Z", re.ASCII)
 
 
@@ -58,16 +57,7 @@ class PartReader:
             "Range": asked,
         }
         try:
-            response = self._pool.request(
-                "GET",
-                "/part",
-                headers=sent,
-                redirect=False,
-                retries=False,
-                preload_content=False,
-                decode_content=False,
-                timeout=urllib3.Timeout(connect=CONNECT_S, read=_left(deadline)),
-            )
+            response = self._pool.get("/part", headers=sent, deadline=deadline)
             try:
                 data = _read(place.index, response, deadline)
             finally:
@@ -113,10 +103,6 @@ def _part(index: str, status: int, headers: urllib3.HTTPHeaderDict, data: bytes)
     if found is None or int(found[2]) - int(found[1]) + 1 != len(data) or int(found[2]) >= int(found[3]):
         raise IndexUnavailable(index, "gave a part of a file without saying which")
     return Part(int(found[1]), data, int(found[3]), gives_parts)
-
-
-def _left(deadline: float) -> float:
-    return max(deadline - time.monotonic(), 0.1)
 
 
 class WheelParts:

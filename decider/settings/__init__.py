@@ -3,6 +3,7 @@
 model        the values, and how one process hands them to another
 loading      which file, and from file and environment to settings or all faults
 reading      what each key means
+proxies      how what is outside is reached
 table        keys of the right type, under their dotted names
 environment  DECIDER_* variables
 

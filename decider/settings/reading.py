@@ -15,7 +15,6 @@ from decider.addresses import (
     parse_address,
     parse_base_url,
     parse_file_host,
-    parse_proxy_url,
     parse_store_url,
     parse_web_url,
     url_address,
@@ -25,7 +24,6 @@ from decider.errors import Fault
 from decider.pip_config import pip_index
 from decider.settings.model import (
     DEFAULT_REPOSITORY,
-    EgressSettings,
     IndexSettings,
     RepositorySettings,
     Settings,
@@ -33,6 +31,7 @@ from decider.settings.model import (
     WebhookSettings,
     signing_key,
 )
+from decider.settings.proxies import read_egress, read_proxy
 from decider.settings.table import Table, printable, suggestion
 
 __all__ = ["RESERVED_REPOSITORIES", "Reader"]
@@ -114,7 +113,7 @@ class Reader:
             repositories=self._repositories(indexes),
             webhook=self._webhook(),
             usage=self._usage(),
-            egress=self._egress(),
+            egress=read_egress(top, self.environ, self.faults),
             config_file=config_file,
         )
         if (settings.tls_certificate is None) != (settings.tls_key is None):
@@ -235,7 +234,7 @@ class Reader:
             ca_file=self._authority(table, "ca_file"),
             client_certificate=self._readable(table, "client_certificate"),
             client_key=self._readable(table, "client_key"),
-            proxy=self._proxy(table, "proxy"),
+            proxy=read_proxy(table),
         )
         if (index.client_certificate is None) != (index.client_key is None):
             missing = "client_key" if index.client_key is None else "client_certificate"
@@ -312,45 +311,6 @@ class Reader:
             table.add_fault("secret", "must be Base64 behind `whsec_`")
         table.finish()
         return None if url is None else WebhookSettings(url=url, secret=secret)
-
-    def _egress(self) -> EgressSettings:
-        """The proxy that the file names, for everything; else those that the environment does."""
-        defaults = EgressSettings()
-        table = self.top.table("egress") or Table("egress", {}, self.faults)
-        max_file_size = table.size_bytes(
-            "max_file_size", self.top.size_bytes("max_file_size", defaults.max_file_size)
-        )
-        proxy = self._proxy(table, "proxy")
-        no_proxy = table.text("no_proxy")
-        table.finish()
-        if proxy is not None:
-            return EgressSettings(
-                http_proxy=proxy, https_proxy=proxy, no_proxy=no_proxy or "", max_file_size=max_file_size
-            )
-        return EgressSettings(
-            http_proxy=self._proxy_of_environment("http_proxy"),
-            https_proxy=self._proxy_of_environment("https_proxy"),
-            no_proxy=no_proxy or self._variable("no_proxy"),
-            max_file_size=max_file_size,
-        )
-
-    def _proxy(self, table: Table, key: str) -> str | None:
-        """A proxy's URL, "" for none; None where the key is not set."""
-        return table.parsed(key, lambda text: "" if text == "none" else parse_proxy_url(text), None)
-
-    def _variable(self, name: str) -> str:
-        """An environment variable, by its usual name in lower case or else in upper case."""
-        # (!) HTTP_PROXY may be a client's header where a CGI server started this process (httpoxy); curl skips it too.
-        upper = "" if name == "http_proxy" else self.environ.get(name.upper(), "")
-        return self.environ.get(name, "") or upper
-
-    def _proxy_of_environment(self, name: str) -> str | None:
-        text = self._variable(name) or self._variable("all_proxy")
-        try:
-            return parse_proxy_url(text) if text else None
-        except ValueError as error:
-            self.faults.append(Fault(f"{name} (environment)", str(error)))
-            return None
 
     def _usage(self) -> UsageSettings:
         defaults = UsageSettings()
