@@ -22,7 +22,8 @@ from decider.decision import (
     refused_whole,
     release_pages,
 )
-from decider.files import DistributionFile, FileType, ProjectPage, ProjectStatus
+from decider.filenames import FileType
+from decider.files import DistributionFile, ProjectPage, ProjectStatus
 from decider.names import NormalizedName
 from decider.rules import Rule, Snapshot
 from tests.samples import AT, DEMO, days, make_file, make_page, make_rule

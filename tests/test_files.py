@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from packaging.utils import parse_sdist_filename, parse_wheel_filename
 from packaging.version import Version
 
-from decider.files import (
-    DIGESTS,
+from decider.filenames import (
     MAX_FILENAME,
     FileType,
     file_type,
@@ -18,6 +17,7 @@ from decider.files import (
     is_usual_filename,
     normalize_version,
 )
+from decider.files import DIGESTS
 from decider.names import NormalizedName, parse_project_name
 from decider.pages.listing import _DIGEST_LENGTHS
 from tests.samples import make_file, make_page

@@ -19,7 +19,8 @@ COLUMNS: tuple[frozenset[str], ...] = tuple(
     for column in (
         "__init__ errors addresses record_names tokens logs metrics processes run_files",
         "names pip_config children nginx_program run_locks unix_sockets",
-        "files certificates requirements_files",
+        "filenames certificates requirements_files",
+        "files",
         "pages rules",
         "decision settings",
         "explanations hosts",
@@ -37,7 +38,17 @@ COLUMNS: tuple[frozenset[str], ...] = tuple(
 )
 #: The pure core: no I/O, no clock, no configuration of its own.
 PURE = frozenset(
-    {"errors", "names", "files", "pages", "rules", "decision", "explanations", "requirements_files"}
+    {
+        "errors",
+        "names",
+        "filenames",
+        "files",
+        "pages",
+        "rules",
+        "decision",
+        "explanations",
+        "requirements_files",
+    }
 )
 #: Beyond the standard library, all that the core may use.
 CORE_LIBRARIES = frozenset({"msgspec", "packaging", "pypi_simple"})

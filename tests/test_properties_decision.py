@@ -20,7 +20,8 @@ from decider.decision import (
     page_fingerprint,
     release_pages,
 )
-from decider.files import DistributionFile, FileType, ProjectPage, ProjectStatus
+from decider.filenames import FileType
+from decider.files import DistributionFile, ProjectPage, ProjectStatus
 from decider.names import NormalizedName, ProjectPattern, parse_pattern
 from decider.pages import render_project_json
 from decider.rules import Action, Rule, Snapshot, draft_fields, parse_draft

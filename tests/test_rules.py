@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from decider.errors import InvalidRule
-from decider.files import FileType
+from decider.filenames import FileType
 from decider.names import NormalizedName, parse_pattern
 from decider.rules import (
     Action,

@@ -13,7 +13,7 @@ from decider.cli.dry_runs import refused_by_change, refused_by_draft, refused_te
 from decider.cli.output import print_json, print_table, time_text
 from decider.cli.ruleset_files import read_rules, render_rules
 from decider.errors import Conflict, Fault, InvalidRequest, InvalidRule
-from decider.files import FileType
+from decider.filenames import FileType
 from decider.names import parse_pattern
 from decider.rules import Action, Rule, RuleDraft, Snapshot, draft_fields
 from decider.store import RulesetChange, Store

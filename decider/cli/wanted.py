@@ -9,7 +9,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 
 from decider.errors import Fault, InvalidRequest
-from decider.files import FileType, file_type
+from decider.filenames import FileType, file_type
 from decider.names import NormalizedName, parse_project_name
 from decider.requirements_files import Wanted, parse_wanted, wanted_file
 

@@ -11,7 +11,8 @@ from packaging.version import Version
 
 from decider.decision.matching import Facts, Match, Matcher, sentence
 from decider.decision.model import Considered, FileDecision, Verdict
-from decider.files import DistributionFile, file_version
+from decider.filenames import file_version
+from decider.files import DistributionFile
 from decider.names import NormalizedName, parse_pattern
 from decider.rules import Action, Rule, age_order, format_moment
 

@@ -14,7 +14,8 @@ from packaging.version import InvalidVersion, Version
 
 from decider.decision.deciding import PageDecision
 from decider.decision.model import FileDecision, Verdict
-from decider.files import ProjectPage, file_version
+from decider.filenames import file_version
+from decider.files import ProjectPage
 from decider.names import NormalizedName
 from decider.rules import format_moment
 

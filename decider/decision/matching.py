@@ -18,7 +18,8 @@ import msgspec
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from decider.files import DistributionFile, FileType, file_type, file_version
+from decider.filenames import FileType, file_type, file_version
+from decider.files import DistributionFile
 from decider.names import NormalizedName
 from decider.rules import Action, Rule, format_moment, parse_duration
 

@@ -8,7 +8,8 @@ from hashlib import sha256
 
 import msgspec
 
-from decider.files import DistributionFile, ProjectPage, ProjectStatus, file_version, normalize_version
+from decider.filenames import file_version, normalize_version
+from decider.files import DistributionFile, ProjectPage, ProjectStatus
 
 __all__ = ["file_sources", "find_listed", "merge_pages", "release_pages"]
 

@@ -33,7 +33,8 @@ from typing import BinaryIO, cast
 import msgspec
 
 from decider.errors import IndexError_, IndexTimeout, NoParts, UnreadableDistribution
-from decider.files import DistributionFile, FileType, ProjectPage, file_type, file_version
+from decider.filenames import FileType, file_type, file_version
+from decider.files import DistributionFile, ProjectPage
 from decider.index.folders import make_folder, write_whole
 from decider.index.location import locate_remote
 from decider.index.metadata import read_wheel

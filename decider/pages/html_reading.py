@@ -16,7 +16,7 @@ import msgspec
 from packaging.utils import canonicalize_name
 
 from decider.errors import UnreadablePage
-from decider.files import FileType, file_type
+from decider.filenames import FileType, file_type
 from decider.pages.listing import MAX_FILES, Listing, Stated, parse_api_version, parse_status
 from decider.pages.plain_links import split_plain_links
 

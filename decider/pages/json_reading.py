@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from decider.errors import InvalidName, UnreadablePage
-from decider.files import MAX_FILENAME, ProjectStatus
+from decider.filenames import MAX_FILENAME
+from decider.files import ProjectStatus
 from decider.names import parse_project_name
 from decider.pages.listing import MAX_FILES, MAX_INTEGER, Listing, Stated, parse_api_version, parse_status
 

@@ -11,16 +11,14 @@ from datetime import UTC, datetime
 import msgspec
 
 from decider.errors import UnreadablePage
-from decider.files import (
+from decider.filenames import (
     MAX_FILENAME,
-    DistributionFile,
-    ProjectPage,
-    ProjectStatus,
     file_version,
     is_of_another_project,
     is_servable_filename,
     is_usual_filename,
 )
+from decider.files import DistributionFile, ProjectPage, ProjectStatus
 from decider.names import NormalizedName
 from decider.pages.links import BadLink, Links, is_secure_url
 

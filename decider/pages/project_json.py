@@ -16,7 +16,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from packaging.version import InvalidVersion, Version
 
-from decider.files import DistributionFile, FileType, ProjectPage, Release, file_type
+from decider.filenames import FileType, file_type
+from decider.files import DistributionFile, ProjectPage, Release
 
 __all__ = ["render_project_json"]
 

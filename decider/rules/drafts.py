@@ -14,7 +14,7 @@ import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from decider.errors import Fault, InvalidName, InvalidRule
-from decider.files import MAX_FILENAME, FileType
+from decider.filenames import MAX_FILENAME, FileType
 from decider.names import parse_pattern
 from decider.rules.model import FILE_CONDITIONS, Action, RuleDraft, parse_duration, parse_moment
 

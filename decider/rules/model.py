@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-from decider.files import FileType
+from decider.filenames import FileType
 
 __all__ = [
     "FILE_CONDITIONS",

@@ -12,7 +12,7 @@ import msgspec
 from packaging.version import Version
 
 from decider.decision import Verdict
-from decider.files import normalize_version
+from decider.filenames import normalize_version
 from decider.names import Kind as PatternKind
 from decider.names import ProjectPattern, parse_pattern
 from decider.rules import Rule, parse_duration
