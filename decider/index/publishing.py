@@ -16,12 +16,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
 
 from decider.errors import InvalidName, UnreadableDistribution
-from decider.filenames import (
-    FileType,
-    file_type,
-    file_version,
-    is_servable_filename,
-)
+from decider.filenames import FileType, file_type, file_version, is_servable_filename
 from decider.files import DistributionFile
 from decider.index.directory import Candidate, Readers
 from decider.index.examined import Examined, ExaminedFiles
